@@ -1,0 +1,62 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+import SummaryReporter from "./summary-reporter.ts";
+
+const root = fileURLToPath(new URL("../", import.meta.url));
+
+/** The public names, served from the sources: no build is needed before a test. The same as `paths` in tsconfig.json. */
+export const alias: { find: RegExp; replacement: string }[] = [
+  { find: /^warehouse-oauth$/, replacement: `${root}src/index.ts` },
+  { find: /^warehouse-oauth\/(testing|node|web)$/, replacement: `${root}src/$1/index.ts` },
+  { find: /^warehouse-oauth\/((?:testing|stores|jobs)\/.+|[^/]+\/driver)$/, replacement: `${root}src/$1.ts` },
+  { find: /^warehouse-oauth\/(opentelemetry|audit|diagnostics-channel)$/, replacement: `${root}src/telemetry/$1.ts` },
+  { find: /^warehouse-oauth\/([^/]+)$/, replacement: `${root}src/adapters/$1/index.ts` },
+];
+
+/** Checks of the built package take a build, a pack and several compilations; they get longer than the rest. */
+const PACKAGE_TIMEOUT_MS = 120_000;
+
+export default defineConfig({
+  root,
+  resolve: { alias },
+  test: {
+    reporters: ["default", new SummaryReporter()],
+    coverage: {
+      provider: "v8",
+      include: ["src/**/*.ts"],
+      reporter: ["text", "json-summary", "lcov"],
+      thresholds: {
+        "src/core/**": { lines: 95, branches: 95 },
+        "src/adapters/**": { lines: 95, branches: 95 },
+      },
+    },
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/package/**", "test/runtimes/**"],
+          typecheck: {
+            enabled: true,
+            include: ["test/**/*.test-d.ts"],
+            tsconfig: "./tsconfig.json",
+            ignoreSourceErrors: true, // `npm run typecheck` reports those; here only the type tests count
+          },
+          benchmark: { include: ["test/bench/**/*.bench.ts"] },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "package",
+          include: ["test/package/**/*.test.ts"],
+          globalSetup: ["test/package/build.setup.ts"],
+          testTimeout: PACKAGE_TIMEOUT_MS,
+          hookTimeout: PACKAGE_TIMEOUT_MS,
+          benchmark: { include: [] },
+        },
+      },
+    ],
+  },
+});

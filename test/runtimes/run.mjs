@@ -1,0 +1,54 @@
+// `npm run test:nodes`: the whole test suite and the demo, once under each pinned Node. Last line: "N passed, N failed".
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+const here = fileURLToPath(new URL(".", import.meta.url));
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const demo = "node_modules/.cache/warehouse-oauth/demo.mjs";
+/** A suite that hangs must not hang the build machine. */
+const LIMIT_MS = 300_000;
+
+const wanted = process.argv.slice(2);
+const majors = wanted.length > 0 ? wanted : ["22", "24", "26"];
+const npm = (args, cwd) => execFileSync("npm", args, { cwd, stdio: "inherit" });
+
+if (process.platform !== "linux" || process.arch !== "x64") {
+  console.error("the pinned binaries are for Linux on x64; elsewhere run `npm test` under each Node by hand");
+  process.exit(1);
+}
+if (!majors.every((major) => existsSync(`${here}node_modules/node-${major}/bin/node`))) npm(["ci"], here);
+const built = run("npm", ["run", "-s", "demo:build"]);
+if (built.status !== 0) console.error(`the demo cannot be built\n${built.output}`);
+
+let passed = 0;
+let failed = 0;
+for (const major of majors) {
+  const node = `${here}node_modules/node-${major}/bin/node`;
+  const version = execFileSync(node, ["--version"], { encoding: "utf8" }).trim();
+
+  const suite = run(node, ["node_modules/vitest/vitest.mjs", "run", "-c", ".config/vitest.config.ts"]);
+  const [, good, bad] = /^(\d+) passed, (\d+) failed$/m.exec(suite.output) ?? [undefined, "0", "1"];
+  const suiteFailed = suite.status === 0 ? Number(bad) : Math.max(1, Number(bad));
+  passed += Number(good);
+  failed += suiteFailed;
+  console.log(`${version} tests: ${good} passed, ${suiteFailed} failed${suiteFailed > 0 ? `\n${suite.output}` : ""}`);
+
+  const once = built.status === 0 ? run(node, [demo, "--once"]) : built;
+  if (once.status === 0) passed += 1;
+  else failed += 1;
+  console.log(`${version} demo --once: ${once.status === 0 ? "ok" : `failed\n${once.output}`}`);
+}
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed > 0 ? 1 : 0;
+
+function run(command, args) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    cwd: root,
+    encoding: "utf8",
+    timeout: LIMIT_MS,
+    maxBuffer: 1 << 28,
+    env: { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0" },
+  });
+  return { status, output: `${stdout ?? ""}${stderr ?? ""}${error ? String(error) : ""}` };
+}
