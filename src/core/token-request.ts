@@ -1,0 +1,148 @@
+import { abortable } from "../lib/abortable.ts";
+import { authorizationCodeGrantRequest, genericTokenEndpointRequest } from "oauth4webapi";
+import type { ClientAuth } from "oauth4webapi";
+import { internalsOf, requestOptions } from "./client.ts";
+import type { OAuthClient } from "./client.ts";
+import { ConfigurationError } from "./errors.ts";
+import { createTokenFailure } from "./token-failure.ts";
+import { isErrorInDisguise, parseJsonObject, readTokenResponse } from "./token-response.ts";
+import type { TokenResponse } from "./token-response.ts";
+import { TOKEN_ANSWER_LIMIT, sendRequest } from "./transport.ts";
+import type { Answer, OutgoingRequest } from "./transport.ts";
+import type { Grant } from "./warehouse.ts";
+
+/** `grant_type` as it stands on the wire. */
+const GRANT_TYPES: Readonly<Record<Grant, string>> = {
+  authorization_code: "authorization_code",
+  refresh_token: "refresh_token",
+  client_credentials: "client_credentials",
+  jwt_bearer: "urn:ietf:params:oauth:grant-type:jwt-bearer",
+  token_exchange: "urn:ietf:params:oauth:grant-type:token-exchange",
+};
+
+/** What is sent, beside credentials. */
+export interface TokenRequest {
+  readonly grant: Grant;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal | undefined;
+  /** Takes an answer whose lifetime is none as one without a lifetime: its refresh token must not get lost. */
+  readonly tolerateLifetime?: boolean;
+  /** Called right before the request leaves: what fails earlier was not sent. */
+  readonly onSend?: (() => void) | undefined;
+  /** Only for codes: what oauth4webapi branded, and the proof that goes with it. */
+  readonly code?: {
+    readonly callback: URLSearchParams;
+    readonly redirectUri: string;
+    readonly codeVerifier: string;
+  };
+}
+
+/** What came back, and when the request was begun. */
+export interface TokenAnswer {
+  readonly response: TokenResponse;
+  readonly obtainedAt: number;
+}
+
+/**
+ * The one road to a token endpoint: authenticates, sends once, reads within bounds, translates every failure.
+ *
+ * @throws {@link ConfigurationError} `grant_unsupported`, or what authentication finds; {@link TokenEndpointError};
+ * {@link ReauthorizationRequiredError}; {@link RateLimitError}; {@link TransportError}; the abort reason.
+ */
+export async function requestTokens(client: OAuthClient, request: TokenRequest): Promise<TokenAnswer> {
+  const { warehouse } = client;
+  const known = internalsOf(client);
+  assertGrant(client, request.grant);
+  request.signal?.throwIfAborted();
+  const obtainedAt = known.clock.now();
+  const answer = await sendTokenRequest(client, request);
+  const parsed = parseJsonObject(answer.text);
+  if (answer.status < 200 || answer.status > 299 || isErrorInDisguise(parsed)) {
+    throw createTokenFailure({ grant: request.grant, warehouse }, answer, parsed, known.clock.now());
+  }
+  return { response: readTokenResponse(warehouse, request, answer, parsed), obtainedAt };
+}
+
+function assertGrant({ warehouse }: OAuthClient, grant: Grant): void {
+  if (!warehouse.grants.includes(grant)) {
+    throw new ConfigurationError(
+      "grant_unsupported",
+      `"${warehouse.id}" does not speak ${grant}; it speaks ${warehouse.grants.join(", ")}`,
+      "grants",
+    );
+  }
+}
+
+function sendTokenRequest(client: OAuthClient, request: TokenRequest): Promise<Answer> {
+  const { grant, parameters, code } = request;
+  const { server, oauthClient } = internalsOf(client);
+  const form = { ...client.warehouse.tokenParameters?.(grant), ...parameters };
+  const authenticate = authenticationFor(client, client.warehouse.tokenEndpoint, grant);
+  return sendBuilt(client, request, (options) =>
+    code === undefined
+      ? genericTokenEndpointRequest(server, oauthClient, authenticate, GRANT_TYPES[grant], form, options)
+      : authorizationCodeGrantRequest(
+          server,
+          oauthClient,
+          authenticate,
+          code.callback,
+          code.redirectUri,
+          code.codeVerifier,
+          { ...options, additionalParameters: form },
+        ),
+  );
+}
+
+/** Stands in for a `Response`, which costs more to build than everything else here; the answer itself is read already. */
+const SENT = Object.freeze({}) as Response;
+
+/** Asks for bytes that do not grow when they are decoded; browsers keep this header to themselves. */
+const REQUEST_HEADERS: Readonly<Record<string, string>> = Object.freeze({ "accept-encoding": "identity" });
+
+/** Lets oauth4webapi build a request and send it through our transport, and gives the answer that the transport read. */
+export async function sendBuilt(
+  client: OAuthClient,
+  { signal, onSend }: Pick<TokenRequest, "signal" | "onSend">,
+  build: (
+    options: ReturnType<typeof requestOptions> & { readonly headers: Record<string, string> },
+  ) => Promise<Response>,
+): Promise<Answer> {
+  const { fetch, clock, timeoutMs, allowLoopbackHttp } = internalsOf(client);
+  let answer: Answer | undefined;
+  const send = async (url: string, outgoing: OutgoingRequest): Promise<Response> => {
+    signal?.throwIfAborted();
+    onSend?.();
+    answer = await sendRequest(url, outgoing, { fetch, clock, timeoutMs, limitBytes: TOKEN_ANSWER_LIMIT, signal });
+    return SENT;
+  };
+  // What gets the secret may hang, and knows nothing of the caller's signal.
+  await abortable(build({ ...requestOptions(allowLoopbackHttp, send), headers: REQUEST_HEADERS }), signal);
+  if (answer === undefined) throw new TypeError("unreachable: the request resolved without being sent");
+  return answer;
+}
+
+/** Puts our way to authenticate into the shape oauth4webapi calls. */
+export function authenticationFor(client: OAuthClient, endpoint: string, grant: Grant | undefined): ClientAuth {
+  const known = internalsOf(client);
+  return async (_server, _client, body, headers) => {
+    // The assertion itself says who asks; a client id beside it is one more thing to disagree (RFC 7521 §4.1).
+    if (grant === "jwt_bearer" && known.isPublic) return;
+    await known.authenticate({
+      clientId: client.clientId,
+      issuer: client.warehouse.issuer,
+      audience: client.warehouse.assertionAudience ?? client.warehouse.issuer,
+      endpoint,
+      headers,
+      body,
+      now: known.clock.now(),
+    });
+    const methods = [headers.has("authorization"), body.has("client_secret"), body.has("client_assertion")];
+    if (methods.filter(Boolean).length > 1) {
+      throw new ConfigurationError(
+        "config_invalid",
+        '"clientAuthentication" must use one method: the header, a secret or an assertion (RFC 6749 §2.3)',
+        "clientAuthentication",
+      );
+    }
+  };
+}

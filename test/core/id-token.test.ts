@@ -1,0 +1,275 @@
+import { type CryptoKey, type JWTPayload, SignJWT, exportJWK, generateKeyPair } from "jose";
+import { beforeAll, describe, expect, it } from "vitest";
+import { type OAuthClient, type TokenSet, exchangeCode, refreshTokens } from "warehouse-oauth";
+import { checkIdToken } from "../../src/core/id-token.ts";
+import { rescuedRefreshToken } from "../../src/core/token-response.ts";
+import {
+  type Script,
+  type Sent,
+  type Step,
+  TOKENS,
+  acme,
+  acmeClient,
+  json,
+  loggedIn,
+  refusal,
+  savedTokens,
+  script,
+  stillClock,
+  text,
+} from "./scripted-client.ts";
+
+const ISSUER = "https://login.acme.example";
+const KEYS = `${ISSUER}/keys`;
+const CLIENT_ID = "s6BhdRkqt3";
+
+let key: CryptoKey;
+let strangersKey: CryptoKey;
+let keys: Step;
+beforeAll(async () => {
+  const pair = await generateKeyPair("ES256", { extractable: true });
+  key = pair.privateKey;
+  strangersKey = (await generateKeyPair("ES256")).privateKey;
+  keys = json({ keys: [{ ...(await exportJWK(pair.publicKey)), alg: "ES256", use: "sig", kid: "k1" }] });
+});
+
+const seconds = (): number => Math.floor(Date.now() / 1000);
+const claimsFor = (nonce: string | undefined): JWTPayload => ({
+  iss: ISSUER,
+  sub: "user-1",
+  aud: CLIENT_ID,
+  iat: seconds() - 10,
+  exp: seconds() + 600,
+  ...(nonce !== undefined && { nonce }),
+});
+const sign = (claims: JWTPayload, header: Record<string, unknown> = {}, by: CryptoKey = key): Promise<string> =>
+  new SignJWT(claims).setProtectedHeader({ alg: "ES256", kid: "k1", ...header }).sign(by);
+
+/** A login with `openid` whose token answer has the ID token that `make` gives. */
+async function login(
+  make: (nonce: string) => Promise<string | undefined>,
+  {
+    others = [keys],
+    known = true,
+    clock = stillClock(Date.now()),
+    returnTo,
+  }: { others?: readonly Step[]; known?: boolean; clock?: ReturnType<typeof stillClock>; returnTo?: string } = {},
+): Promise<{ readonly result: Promise<TokenSet>; readonly sent: Script["sent"]; readonly client: OAuthClient }> {
+  let nonce = "";
+  const answer = async (): Promise<Response> => {
+    const idToken = await make(nonce);
+    return Response.json({
+      ...TOKENS,
+      refresh_token: "refresh-1",
+      ...(idToken !== undefined && { id_token: idToken }),
+    });
+  };
+  const { fetch, sent } = script(answer, ...others);
+  const client = acmeClient(fetch, { clock }, acme(known ? { jwksUri: KEYS } : {}));
+  const begun = await loggedIn(client, { scopes: ["openid"], ...(returnTo !== undefined && { returnTo }) });
+  nonce = begun.nonce ?? "";
+  return { result: exchangeCode(client, begun.callback), sent, client };
+}
+
+const changed = (changes: JWTPayload): Promise<Awaited<ReturnType<typeof login>>> =>
+  login((nonce) => sign({ ...claimsFor(nonce), ...changes }), { returnTo: "/report" });
+
+describe("S-022 an ID token that is good", () => {
+  it("names the user, and its keys are asked for once", async () => {
+    const { result, sent } = await login((nonce) => sign({ ...claimsFor(nonce), email: "jane@acme.example" }));
+    const tokens = await result;
+    expect(tokens.user).toEqual({ issuer: ISSUER, id: "user-1", email: "jane@acme.example" });
+    expect(tokens.idToken).toMatch(/^ey/);
+    expect(sent.map(({ url, method }) => [method, url])).toEqual([
+      ["POST", `${ISSUER}/token`],
+      ["GET", KEYS],
+    ]);
+    expect(sent[1]?.redirect).toBe("manual");
+  });
+
+  it("passes without keys where the warehouse names none: TLS vouches for it", async () => {
+    const { result, sent } = await login((nonce) => sign(claimsFor(nonce), {}, strangersKey), { known: false });
+    expect((await result).user).toEqual({ issuer: ISSUER, id: "user-1", email: undefined });
+    expect(sent).toHaveLength(1);
+  });
+
+  it.each(["", 7])("takes no address of %j", async (email) => {
+    const { result } = await login((nonce) => sign({ ...claimsFor(nonce), email }));
+    expect((await result).user?.email).toBeUndefined();
+  });
+
+  it("an audience list with azp", async () => {
+    const { result } = await changed({ aud: [CLIENT_ID, "other"], azp: CLIENT_ID });
+    expect((await result).user?.id).toBe("user-1");
+  });
+});
+
+describe("S-022 an ID token that is not", () => {
+  const bad: readonly [string, JWTPayload, string, RegExp][] = [
+    ["another nonce", { nonce: "other" }, "nonce_mismatch", /another login/],
+    ["another issuer", { iss: "https://evil.example" }, "id_token_invalid", /its "iss"/],
+    ["a slash more", { iss: `${ISSUER}/` }, "id_token_invalid", /its "iss"/],
+    ["another audience", { aud: "other" }, "id_token_invalid", /its "aud"/],
+    ["a list without us", { aud: ["other"] }, "id_token_invalid", /its "aud"/],
+    ["expired", { exp: seconds() - 120 }, "id_token_invalid", /its "exp"/],
+    ["another party", { aud: [CLIENT_ID, "other"], azp: "other" }, "id_token_invalid", /its "azp"/],
+    ["not yet good", { nbf: seconds() + 600 }, "id_token_invalid", /its "nbf"/],
+    ["no subject", { sub: undefined as never }, "id_token_invalid", /form, algorithm or signature/],
+    ["no nonce", { nonce: undefined }, "id_token_invalid", /form, algorithm or signature/],
+  ];
+  it.each(bad)("%s", async (_name, changes, code, message) => {
+    const { result } = await changed(changes);
+    const error = await refusal(result);
+    expect(error).toMatchObject({
+      name: "CallbackError",
+      code,
+      returnTo: "/report",
+      retryable: false,
+    });
+    expect(error.message).toMatch(message);
+    expect(error.message).not.toContain("evil.example");
+    expect(error.cause).toBeUndefined();
+  });
+
+  it("is missing", async () => {
+    const { result, sent } = await login(() => Promise.resolve(undefined), { returnTo: "/report" });
+    expect(await refusal(result)).toMatchObject({ code: "id_token_invalid", returnTo: "/report" });
+    expect(sent).toHaveLength(1);
+  });
+
+  it.each([
+    ["no JWT", "not.a-jwt"],
+    ["alg none", `${btoa('{"alg":"none"}')}.${btoa("{}").replace(/=/g, "")}.`],
+    ["five parts", "a.b.c.d.e"],
+  ])("%s", async (_name, idToken) => {
+    for (const known of [true, false]) {
+      const { result } = await login(() => Promise.resolve(idToken), { known });
+      expect(await refusal(result)).toMatchObject({ code: "id_token_invalid" });
+    }
+  });
+
+  it("signed with a shared secret, keys known or not (RFC 8725 §3.1)", async () => {
+    for (const known of [true, false]) {
+      const { result } = await login(
+        (nonce) =>
+          new SignJWT(claimsFor(nonce))
+            .setProtectedHeader({ alg: "HS256" })
+            .sign(new TextEncoder().encode("x".repeat(32))),
+        { known },
+      );
+      expect(await refusal(result)).toMatchObject({ code: "id_token_invalid" });
+    }
+  });
+
+  it("signed by a stranger, or with a key that nobody knows", async () => {
+    const { result } = await login((nonce) => sign(claimsFor(nonce), {}, strangersKey));
+    expect(await refusal(result)).toMatchObject({ code: "id_token_invalid" });
+    const { result: unknown } = await login((nonce) => sign(claimsFor(nonce), { kid: "k2" }));
+    expect(await refusal(unknown)).toMatchObject({ code: "id_token_invalid" });
+  });
+});
+
+describe("S-037 clocks", () => {
+  it("the client's clock counts, with 30 seconds to spare", async () => {
+    const clock = stillClock(Date.now() + 3_600_000);
+    const { result } = await login((nonce) => sign(claimsFor(nonce)), { clock });
+    expect((await refusal(result)).message).toMatch(/its "exp"/);
+    const { result: near } = await login((nonce) => sign({ ...claimsFor(nonce), exp: seconds() - 15 }));
+    expect((await near).user?.id).toBe("user-1");
+    const back = stillClock(Date.now() - 3_600_000);
+    const { result: earlier } = await login((nonce) => sign({ ...claimsFor(nonce), exp: seconds() - 3000 }), {
+      clock: back,
+    });
+    expect((await earlier).user?.id).toBe("user-1");
+  });
+});
+
+describe("keys that cannot be had", () => {
+  it.each<[string, Step]>([
+    ["down", Object.assign(new Error("x"), { code: "ECONNREFUSED" })],
+    ["500", text("", { status: 500 })],
+    ["404", text("", { status: 404 })],
+    ["204", text(null, { status: 204 })],
+  ])("%s: a person must sign in again, and that is no fault of the token", async (_name, step) => {
+    const { result } = await login((nonce) => sign(claimsFor(nonce)), { others: [step] });
+    const error = await refusal(result);
+    expect(error).toMatchObject({ name: "TransportError", action: "reauthorize", retryable: false });
+    expect(error.message).toMatch(/^the keys of the ID token could not be fetched: /);
+  });
+
+  it("a redirect, a flood, no key set", async () => {
+    for (const [step, code] of [
+      [text("", { status: 302 }), "token_redirect_refused"],
+      [text("x".repeat(1_100_000)), "token_response_too_large"],
+      [text("<html>", {}, "text/html"), "id_token_invalid"],
+      [json({}), "id_token_invalid"],
+    ] as const) {
+      const { result } = await login((nonce) => sign(claimsFor(nonce)), { others: [step] });
+      expect(await refusal(result)).toMatchObject({ code });
+    }
+  });
+
+  it("S-028 a set of 1 MB is read", async () => {
+    const set = (await (keys as (sent: Sent) => Response)(undefined as never).json()) as { keys: unknown[] };
+    const large = json({ ...set, padding: "x".repeat(900_000) });
+    const { result } = await login((nonce) => sign(claimsFor(nonce)), { others: [large] });
+    expect((await result).user?.id).toBe("user-1");
+  });
+
+  it("the abort reason comes out as it is", async () => {
+    const reason = new Error("mine");
+    const controller = new AbortController();
+    const { fetch } = script(() => {
+      controller.abort(reason);
+      return new Promise<Response>(() => undefined);
+    });
+    const client = acmeClient(fetch, { clock: stillClock(Date.now()) }, acme({ jwksUri: KEYS }));
+    const idToken = await sign(claimsFor("n"));
+    const check = { idToken, accessToken: "a", nonce: "n", signal: controller.signal };
+    await expect(checkIdToken(client, check)).rejects.toBe(reason);
+  });
+});
+
+describe("the ID token of a refresh (OpenID Connect Core §12.2)", () => {
+  const user = { issuer: ISSUER, id: "user-1", email: "jane@acme.example" };
+  async function refresh(
+    claims: JWTPayload,
+    saved: Record<string, unknown> = { user },
+    others: readonly Step[] = [keys],
+  ): Promise<TokenSet> {
+    const idToken = await sign(claims);
+    const { fetch } = script(json({ ...TOKENS, refresh_token: "refresh-1", id_token: idToken }), ...others);
+    const client = acmeClient(fetch, { clock: stillClock(Date.now()) }, acme({ jwksUri: KEYS }));
+    return refreshTokens(client, savedTokens(client, { idToken: "old.id.token", ...saved }));
+  }
+
+  it("is checked, needs no nonce, and replaces the old one", async () => {
+    const tokens = await refresh(claimsFor(undefined));
+    expect(tokens.idToken).toMatch(/^ey/);
+    expect(tokens.user).toEqual(user);
+    const renamed = await refresh({ ...claimsFor(undefined), email: "new@acme.example" });
+    expect(renamed.user?.email).toBe("new@acme.example");
+    expect((await refresh(claimsFor(undefined), {})).user).toEqual({ ...user, email: undefined });
+  });
+
+  it.each([
+    ["another user", { sub: "user-2" }],
+    ["another audience", { aud: "other" }],
+    ["expired", { exp: seconds() - 600 }],
+  ])("of %s is refused, and the refresh token that came with it is not lost", async (_name, changes) => {
+    const error = await refusal(refresh({ ...claimsFor(undefined), ...changes }));
+    expect(error).toMatchObject({ name: "CallbackError", code: "id_token_invalid" });
+    expect(rescuedRefreshToken(error)).toBe("refresh-1");
+  });
+
+  it("is not lost either where the keys cannot be had", async () => {
+    const error = await refusal(refresh(claimsFor(undefined), { user }, [text("", { status: 503 })]));
+    expect(error).toMatchObject({ name: "TransportError" });
+    expect(rescuedRefreshToken(error)).toBe("refresh-1");
+  });
+
+  it("another issuer with the same name is another user", async () => {
+    const error = await refusal(refresh(claimsFor(undefined), { user: { ...user, issuer: "https://other.example" } }));
+    expect(error.message).toMatch(/another user/);
+  });
+});
