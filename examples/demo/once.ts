@@ -1,0 +1,76 @@
+import { HttpBrowser, textOf, type BrowserPage } from "./http-browser.ts";
+import { startDemo } from "./server.ts";
+import { WAREHOUSE_IDS, WAREHOUSE_NAMES, type WarehouseId } from "./warehouses.ts";
+
+/** Walks through the whole demo over HTTP, as a browser would. Prints each step; gives whether all went well. */
+export async function walkThrough(print: (line: string) => void): Promise<boolean> {
+  const demo = await startDemo();
+  try {
+    for (const id of WAREHOUSE_IDS) {
+      print(WAREHOUSE_NAMES[id]);
+      for (const failure of await walkWarehouse(demo.origin, id, print)) {
+        print(`  ✗ ${failure}`);
+        return false;
+      }
+    }
+    return true;
+  } finally {
+    await demo.close();
+  }
+}
+
+/** Goes on until a step fails; gives what failed. */
+async function walkWarehouse(
+  origin: string,
+  id: WarehouseId,
+  print: (line: string) => void,
+): Promise<readonly string[]> {
+  const name = WAREHOUSE_NAMES[id];
+  const browser = new HttpBrowser();
+  let page: BrowserPage | undefined;
+  const current = (): BrowserPage => {
+    if (page === undefined) throw new Error("no page is open");
+    return page;
+  };
+  const steps: readonly (readonly [title: string, run: () => Promise<BrowserPage>, expected: readonly string[]])[] = [
+    ["the page offers it", () => browser.open(origin), [`Sign in to ${name}`]],
+    [
+      "the request is taken apart",
+      () => browser.press(current(), `Sign in to ${name}`),
+      ["code_challenge_method", "S256", "RFC 7636 §4.2", "What it asks to be allowed"],
+    ],
+    ["the warehouse shows its sign-in page", () => browser.click(current(), `Continue to ${name}`), ["asks to"]],
+    [
+      "callback checked, code exchanged",
+      () => browser.press(current(), "Agree", { user: "ada@acme.example" }),
+      [`Signed in to ${name}`, "ada@acme.example", "Expires in"],
+    ],
+    [
+      "query with the access token",
+      () => browser.press(current(), "Run with this access token"),
+      ["3 rows", "Europe", "88120.5"],
+    ],
+    ["refresh", () => browser.press(current(), "Refresh now"), ["refreshed to"]],
+    ["query with the new one", () => browser.press(current(), "Run with this access token"), ["3 rows"]],
+    ["signed out", () => browser.press(current(), "Sign out"), [`Signed out of ${name}`]],
+    [
+      "a forged callback is refused",
+      () => browser.open(`${origin}/callback/${id}?code=forged&state=${"A".repeat(43)}`),
+      ["transaction_not_found"],
+    ],
+  ];
+  for (const [title, run, expected] of steps) {
+    const startedAt = performance.now();
+    try {
+      page = await run();
+    } catch (error) {
+      return [`${title}: ${error instanceof Error ? error.message : "failed"}`];
+    }
+    const text = textOf(page.html);
+    const missing = expected.filter((part) => !text.includes(part));
+    if (missing.length > 0)
+      return [`${title}: the page (status ${String(page.status)}) does not say ${missing.join(", ")}`];
+    print(`  ✓ ${title.padEnd(38)} ${String(Math.round(performance.now() - startedAt)).padStart(4)} ms`);
+  }
+  return [];
+}

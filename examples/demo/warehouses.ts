@@ -1,0 +1,40 @@
+import type { OAuthClient, PendingAuthorization } from "warehouse-oauth";
+import type { QueryApi } from "./query.ts";
+
+/** The warehouses of the demo. */
+export const WAREHOUSE_IDS = ["snowflake", "databricks", "bigquery"] as const;
+
+/** Which warehouse, as paths and pages name it. */
+export type WarehouseId = (typeof WAREHOUSE_IDS)[number];
+
+/** What people call them. */
+export const WAREHOUSE_NAMES: Readonly<Record<WarehouseId, string>> = {
+  snowflake: "Snowflake",
+  databricks: "Databricks",
+  bigquery: "BigQuery",
+};
+
+/** What an embedded fake can be made to do. A real account has none of it. */
+export interface FakeControls {
+  /** Access tokens stop working now. */
+  expireAccessTokens(): void;
+  /** An administrator withdraws every grant. */
+  revokeGrants(): void;
+  /** The token endpoint answers the next request with status 503. */
+  failNextRefresh(): void;
+}
+
+/** One warehouse as the demo uses it: a client of the library, and the statement it runs. */
+export interface DemoWarehouse {
+  readonly id: WarehouseId;
+  readonly name: string;
+  readonly client: OAuthClient;
+  /** Starts a login with the client's own login options. */
+  begin(returnTo: string): Promise<{ readonly url: URL; readonly pending: PendingAuthorization }>;
+  /** The code a reader would write for the client. */
+  readonly code: string;
+  readonly statement: string;
+  readonly api: QueryApi;
+  /** Absent at a real account. */
+  readonly fake: FakeControls | undefined;
+}

@@ -1,0 +1,84 @@
+import { chromium, type Browser } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startDemo, type Demo } from "../../examples/demo/server.ts";
+import { CHROMIUM_FLAGS, findChromium } from "./chromium.ts";
+
+const executablePath = findChromium();
+if (executablePath === undefined) {
+  process.stdout.write(
+    "skipped the demo in a browser: install Chromium (apt-get install chromium) or set CHROMIUM_PATH\n",
+  );
+}
+
+/** A browser takes its time to start on a busy machine. */
+const BROWSER_TIMEOUT_MS = 60_000;
+
+describe.skipIf(executablePath === undefined)("the demo in Chromium", { timeout: BROWSER_TIMEOUT_MS }, () => {
+  let demo: Demo;
+  let browser: Browser;
+  beforeAll(async () => {
+    demo = await startDemo();
+    browser = await chromium.launch({ executablePath: executablePath ?? "", args: [...CHROMIUM_FLAGS] });
+  }, BROWSER_TIMEOUT_MS);
+  afterAll(async () => {
+    await browser.close();
+    await demo.close();
+  });
+
+  test("a person clicks from the first page to rows, and nothing is blocked on the way", async () => {
+    const page = await browser.newPage();
+    const complaints: string[] = [];
+    page.on("console", (message) => {
+      if (message.type() === "error") complaints.push(message.text());
+    });
+    page.on("requestfailed", (request) => complaints.push(request.url()));
+
+    await page.goto(demo.origin);
+    await page.getByRole("button", { name: "Sign in to Databricks" }).click();
+    await page.getByRole("heading", { name: "What your browser is about to ask Databricks" }).waitFor();
+    await page.getByRole("link", { name: "Continue to Databricks" }).click();
+    await page.getByRole("textbox").fill("ada@acme.example");
+    await page.getByRole("button", { name: "Agree" }).click();
+    await page.getByRole("heading", { name: "Signed in to Databricks as ada@acme.example" }).waitFor();
+    await page.getByRole("button", { name: "Run with this access token" }).click();
+    await page.getByRole("cell", { name: "North America" }).waitFor();
+    await page.getByRole("button", { name: "Refresh now" }).click();
+    await page.getByText("refresh token replaced").waitFor();
+
+    expect(complaints).toEqual([]);
+    expect(await page.evaluate("document.cookie")).toBe("");
+    const [cookie] = await page.context().cookies(demo.origin);
+    expect(cookie).toMatchObject({ name: "demo_visitor", httpOnly: true, sameSite: "Lax" });
+    await page.close();
+  });
+
+  test("declining leads back to a page that explains it", async () => {
+    const page = await browser.newPage();
+    await page.goto(demo.origin);
+    await page.getByRole("button", { name: "Sign in to Snowflake" }).click();
+    await page.getByRole("link", { name: "Continue to Snowflake" }).click();
+    await page.getByRole("button", { name: "Decline" }).click();
+    await page.getByRole("heading", { name: "You declined, and nothing happened" }).waitFor();
+    await page.getByRole("button", { name: "Sign in to Snowflake" }).click();
+    await page.getByRole("heading", { name: "What your browser is about to ask Snowflake" }).waitFor();
+    expect(new URL(page.url()).origin).toBe(demo.origin);
+    await page.close();
+  });
+
+  test.each([320, 1280])("no page is wider than a screen of %i pixels", async (width) => {
+    const page = await browser.newPage({ viewport: { width, height: 800 } });
+    const overflow = (): Promise<unknown> =>
+      page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth");
+    await page.goto(demo.origin);
+    expect(await overflow()).toBe(0);
+    await page.getByRole("button", { name: "Sign in to BigQuery" }).click();
+    await page.getByRole("link", { name: "Continue to BigQuery" }).waitFor();
+    expect(await overflow()).toBe(0);
+    await page.getByRole("link", { name: "Continue to BigQuery" }).click();
+    await page.getByRole("button", { name: "Agree" }).click();
+    await page.getByRole("button", { name: "Run with this access token" }).click();
+    await page.getByRole("cell", { name: "Europe" }).waitFor();
+    expect(await overflow()).toBe(0);
+    await page.close();
+  });
+});
