@@ -1,3 +1,9 @@
+/**
+ * A fake warehouse on a loopback port, for programs that need a real one.
+ *
+ * @module
+ */
+
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import type { ReadableStream } from "node:stream/web";

@@ -1,3 +1,9 @@
+/**
+ * Fake warehouses that are stricter than the real ones, a clock that stands still, and contracts, for tests.
+ *
+ * @module
+ */
+
 export { fakeBigQuery } from "./warehouses/bigquery.ts";
 export type { FakeBigQueryOptions } from "./warehouses/bigquery.ts";
 export { fakeDatabricks } from "./warehouses/databricks.ts";

@@ -1,3 +1,9 @@
+/**
+ * A fake warehouse as handlers of msw.
+ *
+ * @module
+ */
+
 /** What is used of `msw`: its `http` namespace. Versions 2 and later fit. */
 export interface MswHttp<Handler> {
   /** Makes a handler for every method at the addresses that fit. */

@@ -18,10 +18,6 @@ import {
 
 /** Exports and modules that the programs use and that are not there yet, each with the reason. */
 const NOT_YET: ReadonlyMap<string, string> = new Map([
-  ...["TokenManager", "TokenSession", "TokenSource", "TokenStore", "SessionStatus"].map(
-    (name) => [name, "sessions are not built yet"] as const,
-  ),
-  ...["memoryStore", "storeContract"].map((name) => [name, "stores are not built yet"] as const),
   ...["@databricks/sql", "@google-cloud/bigquery", "snowflake-sdk"].map(
     (name) => [name, "drivers are not connected yet"] as const,
   ),

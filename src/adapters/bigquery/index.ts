@@ -1,3 +1,9 @@
+/**
+ * Google OAuth for BigQuery as data and pure functions.
+ *
+ * @module
+ */
+
 import { ConfigurationError, defineWarehouse, invalidArgument } from "../../core/index.ts";
 import type { ApiAnswer, TokenFailure, TokenFailureClass, Warehouse } from "../../core/index.ts";
 import { type BigQueryLogin, authorizationParameters } from "./login.ts";

@@ -1,3 +1,9 @@
+/**
+ * Databricks OAuth, for people and machines, as data and pure functions.
+ *
+ * @module
+ */
+
 import { ConfigurationError, defineWarehouse, invalidArgument } from "../../core/index.ts";
 import type {
   ApiAnswer,

@@ -1,3 +1,9 @@
+/**
+ * Snowflake OAuth as data and pure functions.
+ *
+ * @module
+ */
+
 import { ConfigurationError, defineWarehouse, invalidArgument } from "../../core/index.ts";
 import type { ApiAnswer, Grant, LoginOptions, TokenFailure, TokenFailureClass, Warehouse } from "../../core/index.ts";
 import { checkHost, hostOfAccount } from "./host.ts";

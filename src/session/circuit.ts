@@ -1,0 +1,141 @@
+import { CircuitOpenError, ReauthorizationRequiredError, TokenEndpointError, TransportError } from "../core/index.ts";
+import type { ErrorCode } from "../core/index.ts";
+import type { Clock } from "../lib/clock.ts";
+
+/** Failures in a row that open the circuit: from several sessions, or from one alone (requirements R-34). */
+const FAILURES_OF_SEVERAL = 5;
+const FAILURES_OF_ONE = 10;
+
+/** Refusals of the client itself that open it: a bad secret must not hammer the server or lock the account. */
+const CLIENT_REFUSALS = 3;
+
+/** Failures further apart are not one outage. */
+const WINDOW_MS = 60_000;
+
+/** The wait before a probe is drawn from this range, so that a fleet does not probe together. */
+const MIN_OPEN_MS = 30_000;
+const MAX_OPEN_MS = 60_000;
+
+interface Closed {
+  readonly name: "closed";
+  failures: number;
+  /** Where the failures came from; two are as good as many. */
+  firstSource: unknown;
+  severalSources: boolean;
+  refusals: number;
+  since: number;
+}
+interface Open {
+  readonly name: "open";
+  readonly until: number;
+  readonly code: ErrorCode;
+}
+interface HalfOpen {
+  readonly name: "half-open";
+  readonly code: ErrorCode;
+}
+
+/** What a change of state is told to. */
+export interface CircuitListener {
+  opened(code: ErrorCode, retryAfterMs: number): void;
+  closed(): void;
+}
+
+/**
+ * Stops asking a token endpoint that fails for everybody, and lets one request find out when it is back. Errors of one
+ * grant do not count: they are answers.
+ */
+export class Circuit {
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #listener: CircuitListener;
+  #state: Closed | Open | HalfOpen = newClosed();
+
+  constructor(clock: Clock, random: () => number, listener: CircuitListener) {
+    this.#clock = clock;
+    this.#random = random;
+    this.#listener = listener;
+  }
+
+  /** Whether nothing would be lost with this circuit. */
+  get idle(): boolean {
+    return this.#state.name === "closed" && this.#state.failures === 0 && this.#state.refusals === 0;
+  }
+
+  /**
+   * Lets a request pass, or not. Whoever passes reports what became of it.
+   *
+   * @throws {@link CircuitOpenError} with the time until the next probe.
+   */
+  enter(): void {
+    const state = this.#state;
+    const now = this.#clock.monotonic();
+    if (state.name === "closed") return;
+    if (state.name === "open" && now >= state.until) {
+      this.#state = { name: "half-open", code: state.code };
+      return;
+    }
+    const waitMs = state.name === "open" ? state.until - now : MIN_OPEN_MS;
+    throw new CircuitOpenError(
+      `nothing is sent to this token endpoint for now: its last answers were "${state.code}"`,
+      waitMs,
+    );
+  }
+
+  /** A request that passed was not sent after all. */
+  abandon(): void {
+    if (this.#state.name === "half-open") this.#open(this.#state.code);
+  }
+
+  succeeded(): void {
+    const wasClosed = this.#state.name === "closed";
+    if (wasClosed && this.idle) return;
+    this.#state = newClosed();
+    if (!wasClosed) this.#listener.closed();
+  }
+
+  /** @param source What failed: failures of several sources are an outage sooner than those of one. */
+  failed(error: unknown, source: unknown): void {
+    const state = this.#state;
+    const refused = error instanceof TokenEndpointError && error.code === "client_auth_failed";
+    const transient = error instanceof TransportError;
+    if (!refused && !transient) {
+      // The server answered about one grant: it is there.
+      if (error instanceof ReauthorizationRequiredError || error instanceof TokenEndpointError) this.succeeded();
+      else this.abandon();
+      return;
+    }
+    if (state.name === "half-open") {
+      this.#open(error.code);
+    } else if (state.name === "closed") {
+      this.#count(state, source, refused);
+      const limit = state.severalSources ? FAILURES_OF_SEVERAL : FAILURES_OF_ONE;
+      if (state.failures >= limit || state.refusals >= CLIENT_REFUSALS) this.#open(error.code);
+    }
+  }
+
+  #count(state: Closed, source: unknown, refused: boolean): void {
+    const now = this.#clock.monotonic();
+    const isFirst = state.failures + state.refusals === 0 || now - state.since > WINDOW_MS;
+    if (isFirst) {
+      state.failures = state.refusals = 0;
+      state.severalSources = false;
+      state.since = now;
+      state.firstSource = source;
+    } else if (state.firstSource !== source) {
+      state.severalSources = true;
+    }
+    if (refused) state.refusals += 1;
+    else state.failures += 1;
+  }
+
+  #open(code: ErrorCode): void {
+    const waitMs = MIN_OPEN_MS + this.#random() * (MAX_OPEN_MS - MIN_OPEN_MS);
+    this.#state = { name: "open", until: this.#clock.monotonic() + waitMs, code };
+    this.#listener.opened(code, waitMs);
+  }
+}
+
+function newClosed(): Closed {
+  return { name: "closed", failures: 0, firstSource: undefined, severalSources: false, refusals: 0, since: 0 };
+}

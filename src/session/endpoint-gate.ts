@@ -1,0 +1,124 @@
+import { OAuthError, RateLimitError } from "../core/index.ts";
+import type { Clock } from "../lib/clock.ts";
+import { Limiter } from "../lib/limiter.ts";
+import type { Release } from "../lib/limiter.ts";
+import { Circuit } from "./circuit.ts";
+import type { CircuitListener } from "./circuit.ts";
+import { RetryBudget } from "./retry.ts";
+
+/** What may be sent to one token endpoint by one client. */
+export interface ConcurrencyOptions {
+  /** Refreshes at once. Default is 10. */
+  readonly atOnce?: number;
+  /** Refreshes started per second. Default is 20. */
+  readonly perSecond?: number;
+}
+
+const DEFAULT_AT_ONCE = 10;
+const DEFAULT_PER_SECOND = 20;
+
+/** A place at the endpoint. Exactly one of its functions is called, once. */
+export interface Place {
+  succeeded(): void;
+  failed(error: unknown): void;
+  /** Nothing was sent. */
+  abandon(): void;
+}
+
+/** Asks for a place, and can be hurried on. */
+export interface PlaceRequest {
+  readonly granted: Promise<Place>;
+  /** A caller waits now. */
+  promote(): void;
+}
+
+/** What all sessions of one client share at its token endpoint: circuit, then limit, then budget of retries. */
+export class EndpointGate {
+  readonly #clock: Clock;
+  readonly #circuit: Circuit;
+  readonly #limiter: Limiter;
+  readonly #budget = new RetryBudget();
+
+  constructor(clock: Clock, random: () => number, options: ConcurrencyOptions, listener: CircuitListener) {
+    this.#clock = clock;
+    this.#circuit = new Circuit(clock, random, listener);
+    this.#limiter = new Limiter({
+      clock,
+      atOnce: options.atOnce ?? DEFAULT_AT_ONCE,
+      perSecond: options.perSecond ?? DEFAULT_PER_SECOND,
+      createDeadlineError: (retryAfterMs) =>
+        new RateLimitError(
+          "rate_limited",
+          "too many refreshes wait for this token endpoint, or it asked for a pause",
+          Math.ceil(retryAfterMs),
+        ),
+    });
+  }
+
+  /** Whether nothing would be lost with it. */
+  get idle(): boolean {
+    return this.#circuit.idle && this.#limiter.idle && this.#budget.full;
+  }
+
+  /** How long a place asked for now would take, milliseconds. */
+  waitMs(foreground: boolean): number {
+    return this.#limiter.peekWait(foreground ? "foreground" : "background");
+  }
+
+  /**
+   * Asks for a place.
+   *
+   * @param source What asks, for telling one failing session from an outage.
+   *
+   * @throws {@link CircuitOpenError} at once; through `granted`: {@link RateLimitError}, the reason of `signal`.
+   */
+  request(
+    source: unknown,
+    options: { readonly foreground: boolean; readonly signal: AbortSignal; readonly waitMs: number },
+  ): PlaceRequest {
+    this.#circuit.enter();
+    const deadlineAt = this.#clock.monotonic() + options.waitMs;
+    const priority = options.foreground ? "foreground" : "background";
+    const request = this.#limiter.request({ priority, signal: options.signal, deadlineAt });
+    const granted = request.granted.then(
+      (release) => this.#place(release, source),
+      (error: unknown) => {
+        this.#circuit.abandon();
+        throw error;
+      },
+    );
+    return {
+      granted,
+      promote: () => {
+        request.promote();
+      },
+    };
+  }
+
+  /** Whether a retry is paid for. */
+  mayRetry(error: OAuthError): boolean {
+    return this.#budget.spend(error);
+  }
+
+  #place(release: Release, source: unknown): Place {
+    return {
+      succeeded: () => {
+        release();
+        this.#budget.refund();
+        this.#circuit.succeeded();
+      },
+      failed: (error) => {
+        release();
+        // One "too many" is meant for all sessions of this client (requirements R-31).
+        if (OAuthError.is(error) && error.retryAfterMs !== undefined) {
+          this.#limiter.pauseUntil(this.#clock.monotonic() + error.retryAfterMs);
+        }
+        this.#circuit.failed(error, source);
+      },
+      abandon: () => {
+        release();
+        this.#circuit.abandon();
+      },
+    };
+  }
+}

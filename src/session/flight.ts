@@ -1,0 +1,51 @@
+import type { RefreshReason } from "./events.ts";
+import type { PlaceRequest } from "./endpoint-gate.ts";
+
+/** One refresh of one session in this process, and all who wait for it. */
+export class Flight {
+  readonly reason: RefreshReason;
+  /** The generation that was found stale, expired or rejected: a later one ends the flight. */
+  seenGeneration: number;
+  /** Monotonic milliseconds; starts anew when a caller begins to wait. */
+  startedAt: number;
+  /** Aborts what was not sent yet, when the manager closes. */
+  readonly cancel: AbortController = new AbortController();
+  /** The request has left: from here on nothing stops the flight before its tokens are saved. */
+  sent = false;
+  promise: Promise<string> | undefined;
+  /** The same, with the time that callers without a signal have. */
+  bounded: Promise<string> | undefined;
+  #foreground: boolean;
+  #wake: (() => void) | undefined;
+  #place: PlaceRequest | undefined;
+
+  constructor(reason: RefreshReason, seenGeneration: number, foreground: boolean, startedAt: number) {
+    this.reason = reason;
+    this.seenGeneration = seenGeneration;
+    this.#foreground = foreground;
+    this.startedAt = startedAt;
+  }
+
+  /** Whether a caller waits. */
+  get foreground(): boolean {
+    return this.#foreground;
+  }
+
+  /** A caller waits now: limits for callers apply, and the place in the line moves up. */
+  promote(now: number): void {
+    if (this.#foreground) return;
+    this.#foreground = true;
+    this.startedAt = now;
+    this.#place?.promote();
+    this.#wake?.();
+  }
+
+  waitsFor(place: PlaceRequest | undefined): void {
+    this.#place = place;
+  }
+
+  /** What to call when a caller begins to wait. */
+  onPromoted(wake: (() => void) | undefined): void {
+    this.#wake = wake;
+  }
+}

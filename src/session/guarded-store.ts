@@ -1,0 +1,101 @@
+import { OAuthError, StoreError } from "../core/index.ts";
+import type { Clock } from "../lib/clock.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
+import { formatRecord, parseRecord } from "./record.ts";
+import type { SessionRecord } from "./record.ts";
+import type { StoredRecord, TokenStore } from "./store.ts";
+
+/** Time for one operation of a store: longer, and callers wait on a database instead of on us. */
+const STORE_DEADLINE_MS = 5_000;
+
+/** A record and the version it was read or written with. */
+export interface VersionedRecord {
+  readonly record: SessionRecord;
+  readonly version: string;
+}
+
+/** A store as the manager sees it: records instead of texts, a deadline on everything, one kind of error. */
+export class GuardedStore {
+  readonly #store: TokenStore;
+  readonly #clock: Clock;
+
+  constructor(store: TokenStore, clock: Clock) {
+    this.#store = store;
+    this.#clock = clock;
+  }
+
+  /** Other processes may see it. */
+  get durable(): boolean {
+    return this.#store.capabilities.durable;
+  }
+
+  /** Two writers cannot both win, and two refreshers cannot both begin. */
+  get coordinates(): boolean {
+    return this.#store.capabilities.compareAndSet && this.#store.lease !== undefined;
+  }
+
+  get listsDue(): boolean {
+    return this.#store.due !== undefined;
+  }
+
+  /** @throws {@link StoreError} */
+  async read(key: string): Promise<VersionedRecord | undefined> {
+    const found = await this.#call("read", (signal) => this.#store.read(key, { signal }));
+    return found && { record: parseRecord(found.record.value), version: found.version };
+  }
+
+  /**
+   * Writes and gives the new version; `undefined` if another version was stored.
+   *
+   * @throws {@link StoreError}
+   */
+  write(
+    key: string,
+    record: SessionRecord,
+    times: Omit<StoredRecord, "value">,
+    ifVersion: string | undefined,
+  ): Promise<string | undefined> {
+    const stored = formatRecord(record, times);
+    return this.#call("write", (signal) => this.#store.write(key, stored, { signal, ifVersion }));
+  }
+
+  /**
+   * Tries once to get the lease; `undefined` if somebody holds it. A store without leases gives one that nobody contests.
+   *
+   * @throws {@link StoreError}
+   */
+  async lease(key: string, ttlMs: number): Promise<LeaseKeeper | undefined> {
+    const askedAt = this.#clock.monotonic();
+    if (this.#store.lease === undefined) return new LeaseKeeper(undefined, this.#clock, ttlMs, askedAt);
+    const lease = await this.#call("lease", async (signal) => this.#store.lease?.(key, { signal, ttlMs }));
+    return lease && new LeaseKeeper(lease, this.#clock, ttlMs, askedAt);
+  }
+
+  /** @throws {@link StoreError} */
+  due(before: number, limit: number): Promise<readonly { readonly key: string; readonly dueAt: number }[]> {
+    return this.#call("due", async (signal) => (await this.#store.due?.({ signal, before, limit })) ?? []);
+  }
+
+  async #call<T>(operation: StoreError["operation"], run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const deadline = new AbortController();
+    let cancel = (): void => undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      cancel = this.#clock.setTimer(() => {
+        reject(unavailable(operation, undefined, `did not answer within ${String(STORE_DEADLINE_MS)} ms`));
+        deadline.abort();
+      }, STORE_DEADLINE_MS);
+    });
+    try {
+      return await Promise.race([run(deadline.signal), late]);
+    } catch (error) {
+      // A store's own coded errors (a wrong key, a locked file) say more than we could.
+      throw OAuthError.is(error) ? error : unavailable(operation, error, "failed");
+    } finally {
+      cancel();
+    }
+  }
+}
+
+function unavailable(operation: StoreError["operation"], cause: unknown, what: string): StoreError {
+  return new StoreError("store_unavailable", `the token store ${what} at "${operation}"`, operation, { cause });
+}

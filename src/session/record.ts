@@ -1,0 +1,120 @@
+import { StoreError, exportTokens, importTokens } from "../core/index.ts";
+import type { ReauthorizationCause, TokenSet } from "../core/index.ts";
+import type { StoredRecord } from "./store.ts";
+
+/** A refresh that was about to be sent when this was written: proof, for whoever finds it, that it may have been. */
+export interface Intent {
+  readonly attemptId: string;
+  /** The manager that wrote it. */
+  readonly owner: string;
+  /** Wall clock, epoch milliseconds. */
+  readonly startedAt: number;
+  /** How often the token may have been sent without an answer that was understood. */
+  readonly attempts: number;
+  /** Of the refresh token, from which nobody gets back to it. */
+  readonly fingerprint: string;
+}
+
+/** What is known of a session, whatever process learned it. */
+export interface SessionRecord {
+  /** How often the tokens were replaced; grows across logins and logouts. */
+  readonly generation: number;
+  readonly state: "active" | "reauthorization_required" | "revoked";
+  /** Why, in state `reauthorization_required`. */
+  readonly cause: ReauthorizationCause | undefined;
+  /** Absent in a tombstone. */
+  readonly tokens: TokenSet | undefined;
+  /** A refresh of this very session brought another refresh token: learned once, true for good. */
+  readonly rotates: boolean;
+  /** When a person signed in, epoch milliseconds. */
+  readonly loginAt: number;
+  readonly intent: Intent | undefined;
+  /** In a tombstone: whether tokens that a late refresh brings are to be revoked, too. */
+  readonly revokeLate: boolean;
+}
+
+/** The only format so far. A later one is read by later versions; an unknown one is refused, never guessed. */
+const FORMAT = 1;
+
+const STATES: ReadonlySet<unknown> = new Set(["active", "reauthorization_required", "revoked"]);
+
+/** Writes a record as the secret text that stores keep. */
+export function formatRecord(record: SessionRecord, times: Omit<StoredRecord, "value">): StoredRecord {
+  const { generation, state, cause, tokens, rotates, loginAt, intent, revokeLate } = record;
+  const value = JSON.stringify({
+    format: FORMAT,
+    generation,
+    state,
+    cause,
+    tokens: tokens && exportTokens(tokens),
+    rotates,
+    loginAt,
+    intent,
+    revokeLate,
+  });
+  return { value, ...times };
+}
+
+/**
+ * Reads the text that a store kept.
+ *
+ * @throws {@link StoreError} `decrypt_failed` for text that {@link formatRecord} did not write, or a later version did.
+ */
+export function parseRecord(text: string): SessionRecord {
+  const value = parseObject(text);
+  const read = (name: string): unknown => (value !== undefined && Object.hasOwn(value, name) ? value[name] : undefined);
+  const generation = read("generation");
+  const loginAt = read("loginAt");
+  const state = read("state");
+  if (read("format") !== FORMAT || !isCount(generation) || !isCount(loginAt) || !STATES.has(state)) throw unreadable();
+  const tokens = read("tokens");
+  try {
+    return {
+      generation,
+      state: state as SessionRecord["state"],
+      cause: read("cause") as ReauthorizationCause | undefined,
+      tokens: tokens === undefined ? undefined : importTokens(tokens),
+      rotates: read("rotates") === true,
+      loginAt,
+      intent: parseIntent(read("intent")),
+      revokeLate: read("revokeLate") === true,
+    };
+  } catch {
+    throw unreadable();
+  }
+}
+
+function parseObject(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function parseIntent(value: unknown): Intent | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { attemptId, owner, startedAt, attempts, fingerprint } = value as Record<keyof Intent, unknown>;
+  if (typeof attemptId !== "string" || typeof owner !== "string" || typeof fingerprint !== "string") throw unreadable();
+  if (!isCount(startedAt) || !isCount(attempts)) throw unreadable();
+  return { attemptId, owner, startedAt, attempts, fingerprint };
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0;
+}
+
+function unreadable(): StoreError {
+  return new StoreError(
+    "decrypt_failed",
+    "a stored record cannot be read: it was changed, cut, or written by a newer version; sign in again to replace it",
+    "read",
+  );
+}
+
+/** Names a secret so that equal ones are seen to be equal, and nothing else. */
+export async function fingerprintOf(secret: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(secret));
+  return [...new Uint8Array(digest, 0, 12)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,47 @@
+import { RateLimitError } from "../core/index.ts";
+import type { Clock } from "../lib/clock.ts";
+import { maxRefreshesPerHour } from "./refresh-policy.ts";
+import type { SessionEntry } from "./session-entry.ts";
+
+const HOUR_MS = 3_600_000;
+
+/**
+ * Stops a session that is refreshed more often than its lifetime explains: its token is refused for another reason, and
+ * each refresh may cost a token. A bucket that fills over an hour; only refreshes that succeeded are counted.
+ */
+export class RefreshGuard {
+  readonly #clock: Clock;
+  readonly #maxPerHour: number | undefined;
+
+  constructor(clock: Clock, maxPerHour: number | undefined) {
+    this.#clock = clock;
+    this.#maxPerHour = maxPerHour;
+  }
+
+  /** Gives the error for a session that has none left; `undefined` for nearly all. */
+  check(entry: SessionEntry): RateLimitError | undefined {
+    const limit = this.#limitOf(entry);
+    const left = this.#leftOf(entry, limit);
+    if (left >= 1) return undefined;
+    return new RateLimitError(
+      "refresh_limit_reached",
+      `this session was refreshed more than ${String(limit)} times in an hour; is its token refused for another reason?`,
+      Math.ceil(((1 - left) / limit) * HOUR_MS),
+    );
+  }
+
+  count(entry: SessionEntry): void {
+    entry.guardLeft = this.#leftOf(entry, this.#limitOf(entry)) - 1;
+    entry.guardAt = this.#clock.monotonic();
+  }
+
+  #limitOf(entry: SessionEntry): number {
+    return maxRefreshesPerHour(entry.record?.tokens ?? { obtainedAt: 0, expiresAt: undefined }, this.#maxPerHour);
+  }
+
+  #leftOf(entry: SessionEntry, limit: number): number {
+    if (Number.isNaN(entry.guardLeft)) return limit;
+    const gained = ((this.#clock.monotonic() - entry.guardAt) / HOUR_MS) * limit;
+    return Math.min(limit, entry.guardLeft + gained);
+  }
+}

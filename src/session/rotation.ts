@@ -1,0 +1,423 @@
+import {
+  ConfigurationError,
+  OAuthError,
+  RateLimitError,
+  ReauthorizationRequiredError,
+  StoreError,
+  TokenSet,
+  attemptRefresh,
+  rescuedRefreshToken,
+} from "../core/index.ts";
+import type { ReauthorizationCause } from "../core/index.ts";
+import type { Place } from "./endpoint-gate.ts";
+import type { Flight } from "./flight.ts";
+import type { VersionedRecord } from "./guarded-store.ts";
+import type { LeaseKeeper } from "./lease-keeper.ts";
+import { fingerprintOf } from "./record.ts";
+import type { SessionRecord } from "./record.ts";
+import { foregroundDelay } from "./retry.ts";
+import { replaceRefreshToken, saveTokens, settleUnsaved, takeLostTokens } from "./save-tokens.ts";
+import type { SessionEngine } from "./session-engine.ts";
+import type { SessionEntry } from "./session-entry.ts";
+
+/** Not now, and nobody's fault: somebody else is at it, or the line is long. */
+export class Postponed extends Error {
+  readonly delayMs: number;
+
+  constructor(delayMs: number) {
+    super("postponed");
+    this.delayMs = delayMs;
+  }
+}
+
+/** A lease is not kept through waits longer than this. */
+const MAX_WAIT_UNDER_LEASE_MS = 5_000;
+
+/** Waiting for somebody else's refresh: how often to look, and how long. */
+const LEASE_POLL_MS = 200;
+const MAX_LEASE_WAIT_MS = 30_000;
+
+/** Before a refused refresh token is believed dead, another process gets this long to save what it rotated to. */
+const CONFIRM_WAIT_MS = 1_000;
+
+/** What this flight knows of requests whose answer was lost. */
+interface History {
+  failures: number;
+  ambiguousSends: number;
+  ambiguousSince: number;
+  announced: boolean;
+  adoptions: number;
+}
+
+/**
+ * Refreshes one session, as a payment is made: looked up, agreed on, announced, sent once, kept, and only then
+ * spoken of (DESIGN: the rotation transaction). The one place in which a refresh token is spent.
+ *
+ * @returns The access token that is good now.
+ *
+ * @throws Errors of `TokenSession.getAccessToken`; {@link Postponed} if nobody waits.
+ */
+export async function refreshSession(engine: SessionEngine, entry: SessionEntry, flight: Flight): Promise<string> {
+  const history: History = { failures: 0, ambiguousSends: 0, ambiguousSince: 0, announced: false, adoptions: 0 };
+  for (;;) {
+    try {
+      return await attempt(engine, entry, flight, history);
+    } catch (error) {
+      flight.sent = false;
+      const delayMs =
+        error instanceof Postponed
+          ? waitAgain(engine, flight, error)
+          : retryAgain(engine, entry, flight, history, error);
+      await engine.sleep(delayMs, flight);
+    }
+  }
+}
+
+/** @throws What ends the flight: nobody waits, or waited long enough. */
+function waitAgain(engine: SessionEngine, flight: Flight, postponed: Postponed): number {
+  if (!flight.foreground) throw postponed;
+  if (engine.clock.monotonic() - flight.startedAt > MAX_LEASE_WAIT_MS) {
+    throw new StoreError("lease_timeout", "another process has been refreshing this session for too long", "lease");
+  }
+  return Math.min(postponed.delayMs, LEASE_POLL_MS * (0.5 + engine.random()));
+}
+
+/** @throws What failed, if it is not to be repeated. */
+function retryAgain(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  flight: Flight,
+  history: History,
+  error: unknown,
+): number {
+  if (!OAuthError.is(error) || error instanceof StoreError || !flight.foreground) throw error;
+  history.failures += 1;
+  const now = engine.clock.monotonic();
+  const state = {
+    failures: history.failures,
+    elapsedMs: now - flight.startedAt,
+    mayBeSpent: error.ambiguous && mayRotate(entry),
+    ambiguousSends: history.ambiguousSends,
+    ambiguousForMs: now - history.ambiguousSince,
+  };
+  const delayMs = foregroundDelay(error, state, engine.retry, engine.random);
+  if (delayMs === undefined || !engine.gateOf(entry.connection).mayRetry(error)) throw error;
+  engine.emit(entry, { type: "refresh_retried", attempt: history.failures, code: error.code, delayMs });
+  return delayMs;
+}
+
+async function attempt(engine: SessionEngine, entry: SessionEntry, flight: Flight, history: History): Promise<string> {
+  engine.assertOpen();
+  await settleUnsaved(engine, entry);
+  const before = moveOn(engine, entry, flight, history, await engine.read(entry));
+  if (before !== undefined) return before;
+  assertRenewable(engine, entry);
+
+  const lease = await engine.store.lease(entry.key, engine.leaseTtlMs);
+  if (lease === undefined) throw new Postponed(engine.leaseTtlMs / 3);
+  try {
+    const meanwhile = moveOn(engine, entry, flight, history, await engine.read(entry));
+    if (meanwhile !== undefined) return meanwhile;
+    assertRenewable(engine, entry);
+    awaitOrphan(engine, entry);
+    const place = await takePlace(engine, entry, flight);
+    return await spend(engine, entry, flight, history, lease, place);
+  } finally {
+    // Tokens that could not be saved hold the lease until they are.
+    if (entry.unsaved?.lease !== lease) await lease.release();
+  }
+}
+
+/** Takes over what the store has, and gives the token if somebody else has refreshed since. */
+function moveOn(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  flight: Flight,
+  history: History,
+  found: VersionedRecord | undefined,
+): string | undefined {
+  engine.apply(entry, found);
+  const { accessToken, generation } = entry;
+  if (accessToken === undefined || generation <= flight.seenGeneration || entry.record?.state !== "active")
+    return undefined;
+  const first = history.adoptions === 0;
+  history.adoptions += 1;
+  flight.seenGeneration = generation;
+  // What another process got may have ended while this one slept; once is enough, or two could go on for ever.
+  if (first && engine.clock.now() >= entry.expiredAt) return undefined;
+  engine.emit(entry, { type: "refresh_adopted" });
+  return accessToken;
+}
+
+/** Refused tokens and answers may be spent on the other side: then everything is announced before it is sent. */
+export function mayRotate(entry: SessionEntry): boolean {
+  if (entry.obtain !== undefined) return false;
+  return entry.record?.rotates === true || entry.connection.client.warehouse.refreshRotation !== "none";
+}
+
+/** @throws {@link ReauthorizationRequiredError}, {@link RateLimitError}, {@link ConfigurationError} */
+function assertRenewable(engine: SessionEngine, entry: SessionEntry): void {
+  engine.assertGuard(entry);
+  if (entry.obtain !== undefined) return;
+  const { record } = entry;
+  if (record === undefined || record.state === "revoked") throw absentError();
+  if (record.state === "reauthorization_required") throw reauthorizationError(record.cause ?? "refresh_token_dead");
+  if (record.tokens?.refreshToken === undefined) throw reauthorizationError("refresh_token_absent");
+  if (TokenSet.connectionIdOf(record.tokens) !== entry.connection.connectionId) {
+    throw reauthorizationError("connection_changed");
+  }
+  if (mayRotate(entry) && !engine.mayRotateTokens) throw incapableStore();
+}
+
+/** The error of a session that nobody signed in, or that was signed out. */
+export function absentError(): ReauthorizationRequiredError {
+  return new ReauthorizationRequiredError("refresh_token_absent", "there are no tokens for this session; sign in");
+}
+
+const CAUSES: Readonly<Record<ReauthorizationCause, string>> = {
+  refresh_token_dead: "the refresh token is used, expired or revoked",
+  refresh_token_absent: "there is no refresh token, and the access token has ended",
+  rotation_lost:
+    "a refresh token was replaced, and its replacement got lost on the way; it may also be a sign of theft",
+  absolute_lifetime_over: "the longest life of a login at this warehouse is over",
+  interaction_required: "the warehouse, or its administrator, wants the person to sign in",
+  connection_changed: "the stored tokens belong to another client or warehouse",
+  key_removed: "the key that the tokens were sealed with is gone",
+};
+
+/** The error of a session for which a person must sign in again. */
+export function reauthorizationError(cause: ReauthorizationCause): ReauthorizationRequiredError {
+  return new ReauthorizationRequiredError(cause, `${CAUSES[cause]}; sign in again`);
+}
+
+/** The error of a store that cannot keep two processes from spending the same refresh token. */
+export function incapableStore(): ConfigurationError {
+  return new ConfigurationError(
+    "store_incapable",
+    'this warehouse replaces refresh tokens when they are used, which needs a store with compare-and-set and "lease"; ' +
+      "without them two processes lose the session",
+    "store",
+  );
+}
+
+/** Announcements by others that were not cleared, and since when we know them, monotonic milliseconds. */
+const orphans = new WeakMap<SessionEntry, { readonly attemptId: string; readonly since: number }>();
+
+/** Somebody announced a refresh and did not come back. While the token is good, there is time to see whether they do. */
+function awaitOrphan(engine: SessionEngine, entry: SessionEntry): void {
+  const intent = entry.record?.intent;
+  if (intent === undefined || intent.owner === engine.instanceId || entry.obtain !== undefined) return;
+  const now = engine.clock.monotonic();
+  let known = orphans.get(entry);
+  if (known?.attemptId !== intent.attemptId) {
+    known = { attemptId: intent.attemptId, since: now };
+    orphans.set(entry, known);
+  }
+  const leftMs = known.since + engine.leaseTtlMs - now;
+  if (leftMs > 0 && engine.clock.now() < entry.expiredAt) throw new Postponed(leftMs);
+}
+
+async function takePlace(engine: SessionEngine, entry: SessionEntry, flight: Flight): Promise<Place> {
+  const gate = engine.gateOf(entry.connection);
+  const waitMs = gate.waitMs(flight.foreground);
+  if (waitMs > MAX_WAIT_UNDER_LEASE_MS) {
+    const leftMs = flight.startedAt + engine.retry.totalMs - engine.clock.monotonic();
+    if (!flight.foreground || waitMs < leftMs) throw new Postponed(waitMs);
+    throw new RateLimitError("rate_limited", "too many refreshes wait for this token endpoint", Math.ceil(waitMs));
+  }
+  const { signal } = flight.cancel;
+  const request = gate.request(entry, { foreground: flight.foreground, signal, waitMs: 2 * MAX_WAIT_UNDER_LEASE_MS });
+  flight.waitsFor(request);
+  try {
+    return await request.granted;
+  } finally {
+    flight.waitsFor(undefined);
+  }
+}
+
+async function spend(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  flight: Flight,
+  history: History,
+  lease: LeaseKeeper,
+  place: Place,
+): Promise<string> {
+  const base = entry.record;
+  try {
+    if (base !== undefined && mayRotate(entry)) await announce(engine, entry, base);
+    if (!lease.isOurs) {
+      throw new StoreError("lease_lost", "the lease ended before anything was sent: this process was paused", "lease");
+    }
+    engine.assertOpen();
+  } catch (error) {
+    place.abandon();
+    // What was announced and not sent did not happen.
+    if (base !== undefined && entry.record?.intent !== base.intent) await engine.writeQuietly(entry, base);
+    throw error;
+  }
+  if (!history.announced) engine.emit(entry, { type: "refresh_started", reason: flight.reason });
+  history.announced = true;
+  const sentAt = engine.clock.monotonic();
+  flight.sent = true;
+  let outcome: Awaited<ReturnType<typeof renew>>;
+  try {
+    outcome = await renew(engine, entry, base);
+    place.succeeded();
+  } catch (error) {
+    place.failed(error);
+    return afterFailure(engine, entry, flight, history, lease, { base, sentAt, error });
+  }
+  const { tokens, rotated, lifetimeInvalid } = outcome;
+  const generation = Math.max(entry.generation, flight.seenGeneration) + 1;
+  const record: SessionRecord = {
+    generation,
+    state: "active",
+    cause: undefined,
+    tokens,
+    rotates: rotated || base?.rotates === true,
+    loginAt: base?.loginAt ?? tokens.obtainedAt,
+    intent: undefined,
+    revokeLate: false,
+  };
+  const sentRefreshToken = base?.tokens?.refreshToken;
+  await saveTokens(engine, entry, { record, ifVersion: entry.version, sentRefreshToken, lease, attempts: 0 });
+  engine.countRefresh(entry);
+  takeLostTokens(entry);
+  if (entry.record?.state !== "active" || entry.accessToken === undefined) throw absentError();
+  engine.emit(entry, {
+    type: "refresh_succeeded",
+    durationMs: engine.clock.monotonic() - sentAt,
+    expiresAt: tokens.expiresAt,
+    rotated,
+    warning: lifetimeInvalid ? "token_expires_in_invalid" : undefined,
+  });
+  return entry.accessToken;
+}
+
+/** Writes down what is about to be done: proof that the store can be written, and a trace if we do not come back. */
+async function announce(engine: SessionEngine, entry: SessionEntry, base: SessionRecord): Promise<void> {
+  const refreshToken = base.tokens?.refreshToken ?? "";
+  const fingerprint = await fingerprintOf(refreshToken);
+  const earlier = base.intent?.fingerprint === fingerprint ? base.intent.attempts : 0;
+  const intent = {
+    attemptId: crypto.randomUUID(),
+    owner: engine.instanceId,
+    startedAt: engine.clock.now(),
+    attempts: earlier + 1,
+    fingerprint,
+  };
+  const record = { ...base, intent };
+  const version = await engine.store.write(
+    entry.key,
+    record,
+    engine.freshness.storedTimes(entry, record),
+    entry.version,
+  );
+  if (version === undefined) throw new Postponed(0);
+  engine.apply(entry, { record, version });
+}
+
+async function renew(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  base: SessionRecord | undefined,
+): Promise<{ readonly tokens: TokenSet; readonly rotated: boolean; readonly lifetimeInvalid: boolean }> {
+  const { client, connectionId } = entry.connection;
+  if (entry.obtain === undefined && base?.tokens !== undefined) {
+    return attemptRefresh(client, base.tokens, { tolerateLifetime: true });
+  }
+  const { obtain } = entry;
+  if (obtain === undefined) throw absentError();
+  const tokens = await engine.withDeadline((signal) => obtain(client, { signal }));
+  if (TokenSet.connectionIdOf(tokens) !== connectionId) {
+    throw new ConfigurationError("tokens_invalid", '"obtain" gave tokens of another client', "obtain");
+  }
+  return { tokens, rotated: false, lifetimeInvalid: false };
+}
+
+interface Failure {
+  readonly base: SessionRecord | undefined;
+  readonly sentAt: number;
+  readonly error: unknown;
+}
+
+/** Decides what a failed request proves, writes that down, and passes the error on. */
+async function afterFailure(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  flight: Flight,
+  history: History,
+  lease: LeaseKeeper,
+  { base, error }: Failure,
+): Promise<string> {
+  if (base?.tokens === undefined || entry.obtain !== undefined) throw error;
+  const rescued = typeof error === "object" && error !== null ? rescuedRefreshToken(error) : undefined;
+  if (rescued !== undefined && rescued !== base.tokens.refreshToken) {
+    const tokens = replaceRefreshToken(base.tokens, rescued);
+    const generation = entry.generation + 1;
+    flight.seenGeneration = generation;
+    history.ambiguousSends = 0;
+    const record = { ...base, generation, tokens, rotates: true, intent: undefined };
+    const sentRefreshToken = base.tokens.refreshToken;
+    await saveTokens(engine, entry, { record, ifVersion: entry.version, sentRefreshToken, lease, attempts: 0 });
+    throw error;
+  }
+  if (error instanceof ReauthorizationRequiredError) {
+    return confirmDead(engine, entry, flight, history, base, error);
+  }
+  if (!OAuthError.is(error) || error.ambiguous) {
+    if (history.ambiguousSends === 0) history.ambiguousSince = engine.clock.monotonic();
+    history.ambiguousSends += 1;
+    throw error;
+  }
+  // Proven not to be processed: what was announced did not happen.
+  if (mayRotate(entry)) await engine.writeQuietly(entry, base);
+  throw error;
+}
+
+/** `invalid_grant` is no proof of death: somebody else may have rotated, and not yet saved. */
+async function confirmDead(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  flight: Flight,
+  history: History,
+  base: SessionRecord,
+  error: ReauthorizationRequiredError,
+): Promise<string> {
+  if (engine.store.durable) await engine.sleep(CONFIRM_WAIT_MS, flight);
+  const token = moveOn(engine, entry, flight, history, await engine.read(entry));
+  if (token !== undefined) return token;
+  const record = entry.record ?? base;
+  if (record.state === "revoked") throw absentError();
+  const lost = takeLostTokens(entry);
+  if (lost?.refreshToken !== undefined && lost.refreshToken !== record.tokens?.refreshToken) {
+    // Where the last writer wins, the one that lost here may be the one that lives: it is tried once.
+    flight.seenGeneration = record.generation + 1;
+    await engine.writeQuietly(entry, { ...record, generation: record.generation + 1, tokens: lost, intent: undefined });
+    throw new Postponed(0);
+  }
+  const cause = causeOfDeath(engine, entry, history, base, error);
+  const dead: SessionRecord = { ...record, state: "reauthorization_required", cause, intent: undefined };
+  const version = await engine.store.write(entry.key, dead, engine.freshness.storedTimes(entry, dead), entry.version);
+  if (version === undefined) throw new Postponed(0);
+  engine.apply(entry, { record: dead, version });
+  if (cause === "rotation_lost") engine.emit(entry, { type: "rotation_lost" });
+  engine.emit(entry, { type: "reauthorization_required", cause });
+  throw reauthorizationError(cause);
+}
+
+function causeOfDeath(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  history: History,
+  base: SessionRecord,
+  error: ReauthorizationRequiredError,
+): ReauthorizationCause {
+  const { absoluteSessionLifetimeMs } = entry.connection.client.warehouse;
+  if (absoluteSessionLifetimeMs !== undefined && engine.clock.now() >= base.loginAt + absoluteSessionLifetimeMs) {
+    return "absolute_lifetime_over";
+  }
+  const lostAnswer = history.ambiguousSends > 0 || base.intent !== undefined;
+  return lostAnswer && error.reason === "refresh_token_dead" ? "rotation_lost" : error.reason;
+}

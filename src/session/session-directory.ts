@@ -1,0 +1,126 @@
+import { ConfigurationError, internalsOf } from "../core/index.ts";
+import type { OAuthClient } from "../core/index.ts";
+import type { Clock } from "../lib/clock.ts";
+import { Connection } from "./connection.ts";
+import { SessionEntry } from "./session-entry.ts";
+import { formatLocalKey } from "./session-key.ts";
+import type { SessionDescription, SessionIdentity } from "./session-key.ts";
+
+/** Finds the client of a stored session. */
+export type ResolveClient = (session: SessionDescription) => OAuthClient | undefined | Promise<OAuthClient | undefined>;
+
+/** What a directory needs of its surroundings. */
+export interface DirectoryOptions {
+  readonly clock: Clock;
+  readonly idleMs: number;
+  readonly resolveClient: ResolveClient | undefined;
+  /** Called for an entry that leaves memory. */
+  readonly onEvicted: (entry: SessionEntry) => void;
+}
+
+/** Entries looked at whenever one comes in: two for one, so that the idle never outgrow the used. */
+const LOOKED_AT_PER_ENTRY = 2;
+
+/** Knows the sessions of this process: one entry for each, whoever asks. */
+export class SessionDirectory {
+  readonly #options: DirectoryOptions;
+  readonly #connections = new Map<string, Connection>();
+  #walk: Iterator<SessionEntry> | undefined;
+
+  constructor(options: DirectoryOptions) {
+    this.#options = options;
+  }
+
+  /** Gives the connection of a client; the newest client of a connection is the one that is used. */
+  connectionOf(client: OAuthClient): Connection {
+    if (internalsOf(client).clock !== this.#options.clock) {
+      throw new ConfigurationError(
+        "config_invalid",
+        'the client and the manager have different clocks; give both the same "clock", or neither',
+        "clock",
+      );
+    }
+    const { connectionId } = client;
+    let connection = this.#connections.get(connectionId);
+    if (connection === undefined) this.#connections.set(connectionId, (connection = new Connection(client)));
+    connection.client = client;
+    return connection;
+  }
+
+  /** Gives what is known of a session, the same for all who ask. */
+  entryOf(connection: Connection, identity: SessionIdentity): SessionEntry {
+    const localKey = formatLocalKey(identity);
+    const known = connection.entries.get(localKey);
+    if (known !== undefined) return known;
+    const entry = new SessionEntry(connection, localKey, identity, this.#options.clock.now());
+    connection.entries.set(localKey, entry);
+    this.#evictSome();
+    return entry;
+  }
+
+  *entries(): Generator<SessionEntry> {
+    for (const connection of this.#connections.values()) yield* connection.entries.values();
+  }
+
+  /** Gives the entry of a key if this process has one. */
+  find({ connectionId, ...description }: SessionDescription): SessionEntry | undefined {
+    return this.#connections.get(connectionId)?.entries.get(formatLocalKey(description));
+  }
+
+  /**
+   * Finds the session of a key: known here, or through `resolveClient`.
+   *
+   * @throws {@link ConfigurationError} `client_unresolved` for a client of another connection; what `resolveClient` throws.
+   */
+  async resolve(description: SessionDescription): Promise<SessionEntry | undefined> {
+    const known = this.find(description);
+    if (known !== undefined) return known;
+    const { connectionId, subject, tenant, label } = description;
+    const connection = await this.#resolveConnection(description, connectionId);
+    if (connection === undefined) return undefined;
+    const identity = { subject, ...(tenant !== undefined && { tenant }), ...(label !== undefined && { label }) };
+    return this.entryOf(connection, Object.freeze(identity));
+  }
+
+  async #resolveConnection(description: SessionDescription, connectionId: string): Promise<Connection | undefined> {
+    const { resolveClient } = this.#options;
+    // Without it, a client that was used here before is as good.
+    if (resolveClient === undefined) return this.#connections.get(connectionId);
+    const client = await resolveClient(description);
+    if (client === undefined) return undefined;
+    if (client.connectionId !== connectionId) {
+      throw new ConfigurationError(
+        "client_unresolved",
+        '"resolveClient" gave a client of another connection than the one the tokens belong to',
+        "resolveClient",
+      );
+    }
+    return this.connectionOf(client);
+  }
+
+  /** Lets an idle entry go; the store keeps the session. `false` if it is not idle, or holds what nobody else has. */
+  evictIfIdle(entry: SessionEntry): boolean {
+    const idle = this.#options.clock.now() - entry.usedAt > this.#options.idleMs;
+    if (!idle || entry.evicted || entry.flight !== undefined || entry.unsaved !== undefined) return false;
+    entry.connection.entries.delete(entry.localKey);
+    entry.evicted = true;
+    // Handles on it live on, and must not give out what others replace or revoke from here on.
+    entry.accessToken = undefined;
+    entry.quickUntil = entry.expiredAt = -Infinity;
+    this.#options.onEvicted(entry);
+    return true;
+  }
+
+  /** Walks on through all entries, a little for each one that comes. */
+  #evictSome(): void {
+    for (let looked = 0; looked < LOOKED_AT_PER_ENTRY; looked++) {
+      this.#walk ??= this.entries();
+      const next = this.#walk.next();
+      if (next.done === true) {
+        this.#walk = undefined;
+        return;
+      }
+      this.evictIfIdle(next.value);
+    }
+  }
+}

@@ -1,0 +1,438 @@
+import { OAuthError, SessionClosedError, StoreError, internalsOf } from "../core/index.ts";
+import type { TokenSet } from "../core/index.ts";
+import { abortable } from "../lib/abortable.ts";
+import type { Clock } from "../lib/clock.ts";
+import { createReferenceHash } from "../lib/keyed-hash.ts";
+import type { Connection } from "./connection.ts";
+import { DueSessions } from "./due-sessions.ts";
+import { EndpointGate } from "./endpoint-gate.ts";
+import type { ConcurrencyOptions } from "./endpoint-gate.ts";
+import type { EventHub, OwnConnectionEvent, OwnSessionEvent, RefreshReason } from "./events.ts";
+import { Flight } from "./flight.ts";
+import { GuardedStore } from "./guarded-store.ts";
+import type { VersionedRecord } from "./guarded-store.ts";
+import type { SessionRecord } from "./record.ts";
+import { RefreshGuard } from "./refresh-guard.ts";
+import type { RefreshOptions } from "./refresh-policy.ts";
+import { RefreshScheduler } from "./refresh-scheduler.ts";
+import { backgroundDelay } from "./retry.ts";
+import type { RetryPolicy } from "./retry.ts";
+import { Postponed, mayRotate, refreshSession } from "./rotation.ts";
+import { settleUnsaved } from "./save-tokens.ts";
+import { SessionDirectory } from "./session-directory.ts";
+import type { ResolveClient } from "./session-directory.ts";
+import type { SessionEntry } from "./session-entry.ts";
+import { FUTURE_TOLERANCE_MS, SessionFreshness, isRenewable } from "./session-freshness.ts";
+import type { TokenStore } from "./store.ts";
+import { sleep, withDeadline } from "./waits.ts";
+
+/** Where background work runs. */
+export type Background = "detached" | "none" | ((work: Promise<unknown>) => void);
+
+/** What a manager was made with, defaults filled in. */
+export interface EngineOptions {
+  readonly store: TokenStore;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly events: EventHub;
+  readonly refresh: RefreshOptions;
+  readonly retry: RetryPolicy;
+  readonly concurrency: ConcurrencyOptions;
+  readonly background: Background;
+  readonly resolveClient: ResolveClient | undefined;
+  readonly leaseTtlMs: number;
+  readonly rotateWithoutLease: boolean;
+}
+
+/** A caller without a signal waits this long, then gets an error that says so. */
+const CALLER_WAIT_MS = 30_000;
+
+/** A store may answer with an older copy for this long (requirements R-47). */
+const STALE_READ_MS = 2_000;
+const STALE_READ_POLL_MS = 100;
+
+/** A place in the line of an endpoint that is further away is not waited for in the background. */
+const MAX_BACKGROUND_WAIT_MS = 5_000;
+
+/** What a manager and its sessions share. Everything that happens to a session happens here or in the rotation. */
+export class SessionEngine {
+  readonly store: GuardedStore;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly retry: RetryPolicy;
+  readonly leaseTtlMs: number;
+  readonly background: Background;
+  /** Tells our own announcements from those of other processes. */
+  readonly instanceId: string = crypto.randomUUID();
+  /** Two processes cannot both spend a refresh token, or the application said that there is only one. */
+  readonly mayRotateTokens: boolean;
+  readonly directory: SessionDirectory;
+  readonly freshness: SessionFreshness;
+  readonly scheduler: RefreshScheduler;
+  /** Names a text so that nobody gets back to it. */
+  readonly referenceOf: (text: string) => string;
+  readonly #events: EventHub;
+  readonly #concurrency: ConcurrencyOptions;
+  readonly #guard: RefreshGuard;
+  readonly #flying = new Set<SessionEntry>();
+  readonly #tasks = new Set<Promise<unknown>>();
+  closed = false;
+
+  constructor(options: EngineOptions) {
+    const { clock, random, refresh, store, resolveClient } = options;
+    this.clock = clock;
+    this.random = random;
+    this.retry = options.retry;
+    this.leaseTtlMs = options.leaseTtlMs;
+    this.background = options.background;
+    this.store = new GuardedStore(store, clock);
+    this.mayRotateTokens = this.store.coordinates || options.rotateWithoutLease;
+    this.referenceOf = createReferenceHash();
+    this.freshness = new SessionFreshness(clock, refresh, this.referenceOf, this.store.durable);
+    this.#events = options.events;
+    this.#concurrency = options.concurrency;
+    this.#guard = new RefreshGuard(clock, refresh.maxPerHour);
+    const dueSessions = resolveClient === undefined ? undefined : new DueSessions(this);
+    this.scheduler = new RefreshScheduler(clock, random, {
+      onDue: (entry) => {
+        this.#onDue(entry);
+      },
+      dueAtOf: (entry) => this.freshness.dueAtOf(entry),
+      onHop: () => {
+        dueSessions?.poll();
+      },
+    });
+    this.directory = new SessionDirectory({
+      clock,
+      idleMs: this.freshness.idleMs,
+      resolveClient,
+      onEvicted: (entry) => {
+        this.scheduler.schedule(entry, undefined);
+      },
+    });
+  }
+
+  /** @throws {@link SessionClosedError} */
+  assertOpen(): void {
+    if (this.closed) throw new SessionClosedError("the token manager was closed");
+  }
+
+  // ---------------------------------------------------------------- events
+
+  emit(entry: SessionEntry, event: OwnSessionEvent): void {
+    if (this.#events.silent) return;
+    const common = {
+      at: this.clock.now(),
+      warehouse: entry.connection.client.warehouse.id,
+      connectionId: entry.connection.connectionId,
+      session: this.referenceOf(entry.key),
+      tenant: entry.identity.tenant,
+      generation: entry.generation,
+    };
+    this.#events.emit({ ...event, ...common });
+  }
+
+  emitOf(connection: Connection, event: OwnConnectionEvent): void {
+    const { connectionId, client } = connection;
+    const common = { at: this.clock.now(), warehouse: client.warehouse.id, connectionId };
+    this.#events.emit({ ...event, ...common });
+  }
+
+  // ---------------------------------------------------------------- what is known of a session
+
+  /** Takes over what the store has, or what was just written to it. */
+  apply(entry: SessionEntry, found: VersionedRecord | undefined): void {
+    const before = entry.record;
+    entry.record = found?.record;
+    entry.version = found?.version;
+    entry.readAt = this.clock.now();
+    const tokens = found?.record.tokens;
+    if (tokens === undefined) {
+      entry.accessToken = undefined;
+      entry.staleAt = entry.expiredAt = entry.quickUntil = -Infinity;
+    } else {
+      const { staleAt, expiredAt } = this.freshness.of(entry, tokens);
+      entry.accessToken = tokens.accessToken;
+      entry.staleAt = isRenewable(entry) ? staleAt : expiredAt;
+      entry.expiredAt = expiredAt;
+      entry.quickFrom = tokens.obtainedAt - FUTURE_TOLERANCE_MS;
+      entry.quickUntil = Math.min(entry.staleAt, entry.readAt + this.freshness.copyAgeMs(entry));
+      if (before !== undefined && before.generation !== found?.record.generation) {
+        this.#reportChanges(entry, before.tokens, tokens);
+      }
+    }
+    this.scheduler.schedule(entry, this.freshness.dueAtOf(entry));
+  }
+
+  #reportChanges(entry: SessionEntry, before: TokenSet | undefined, tokens: TokenSet): void {
+    if (before !== undefined) {
+      const added = tokens.scopes.filter((scope) => !before.scopes.includes(scope));
+      const removed = before.scopes.filter((scope) => !tokens.scopes.includes(scope));
+      if (added.length + removed.length > 0) this.emit(entry, { type: "scopes_changed", added, removed });
+    }
+    for (const ending of this.freshness.endingsOf(entry)) this.emit(entry, { type: "expiring", ...ending });
+  }
+
+  // ---------------------------------------------------------------- the store
+
+  /**
+   * Reads a session's record; an older one than was seen already is a copy that lags behind, and is asked for again.
+   *
+   * @throws {@link StoreError}
+   */
+  async read(entry: SessionEntry): Promise<VersionedRecord | undefined> {
+    const giveUpAt = this.clock.monotonic() + STALE_READ_MS;
+    for (;;) {
+      const found = await this.store.read(entry.key);
+      if (found === undefined || found.record.generation >= entry.generation) return found;
+      if (this.clock.monotonic() >= giveUpAt) return { record: entry.record ?? found.record, version: found.version };
+      await this.sleep(STALE_READ_POLL_MS);
+    }
+  }
+
+  /** Reads what was never read. @throws {@link StoreError} */
+  async ensureRead(entry: SessionEntry): Promise<void> {
+    if (entry.readAt === -Infinity) this.apply(entry, await this.read(entry));
+  }
+
+  /** Looks at a copy again, without anybody waiting. Tokens that are not saved yet are newer than anything there. */
+  reread(entry: SessionEntry): void {
+    if (entry.unsaved !== undefined || entry.flight !== undefined) return;
+    entry.readAt = this.clock.now();
+    entry.quickUntil = Math.min(entry.staleAt, entry.readAt + this.freshness.copyAgeMs(entry));
+    this.run(
+      this.read(entry).then((found) => {
+        if (entry.flight === undefined && entry.unsaved === undefined) this.apply(entry, found);
+      }),
+    );
+  }
+
+  /** Writes what others should know; if that fails, the next read finds out. */
+  async writeQuietly(entry: SessionEntry, record: SessionRecord): Promise<void> {
+    try {
+      const version = await this.store.write(
+        entry.key,
+        record,
+        this.freshness.storedTimes(entry, record),
+        entry.version,
+      );
+      if (version !== undefined) this.apply(entry, { record, version });
+    } catch {
+      // What was written before stays; it is only less exact.
+    }
+  }
+
+  // ---------------------------------------------------------------- flights
+
+  /** Gives the one refresh of a session that is under way, or begins it. */
+  fly(entry: SessionEntry, reason: RefreshReason, foreground: boolean): Flight {
+    const current = entry.flight;
+    if (current !== undefined) {
+      if (foreground) current.promote(this.clock.monotonic());
+      return current;
+    }
+    const flight = new Flight(reason, entry.generation, foreground, this.clock.monotonic());
+    entry.flight = flight;
+    this.#flying.add(entry);
+    this.scheduler.schedule(entry, undefined);
+    flight.promise = this.#runFlight(entry, flight);
+    flight.promise.catch(() => undefined);
+    return flight;
+  }
+
+  async #runFlight(entry: SessionEntry, flight: Flight): Promise<string> {
+    const startedAt = this.clock.monotonic();
+    try {
+      const token = await refreshSession(this, entry, flight);
+      entry.trouble = undefined;
+      return token;
+    } catch (error) {
+      throw this.#noteTrouble(entry, error, startedAt);
+    } finally {
+      entry.flight = undefined;
+      this.#flying.delete(entry);
+      if (!this.closed) this.scheduler.schedule(entry, this.freshness.dueAtOf(entry));
+    }
+  }
+
+  /** Remembers why a refresh failed and when to try again, and says so. */
+  #noteTrouble(entry: SessionEntry, error: unknown, startedAt: number): unknown {
+    if (error instanceof SessionClosedError) return error;
+    const known = OAuthError.is(error) ? error : undefined;
+    const postponed = error instanceof Postponed ? error : undefined;
+    const failures = (entry.trouble?.failures ?? 0) + (postponed === undefined ? 1 : 0);
+    const state = {
+      failures,
+      mayBeSpent: known?.ambiguous === true && mayRotate(entry),
+      ambiguousSends: entry.record?.intent?.attempts ?? 0,
+      ambiguousForMs: this.clock.now() - (entry.record?.intent?.startedAt ?? this.clock.now()),
+    };
+    const delayMs = postponed?.delayMs ?? backgroundDelay(known, state, this.retry, this.random);
+    const retryAt = delayMs === undefined ? Infinity : this.clock.monotonic() + Math.max(1, delayMs);
+    const code = known?.code ?? entry.trouble?.code;
+    entry.trouble = { code, failures, retryAt };
+    if (postponed !== undefined) {
+      return new StoreError("lease_timeout", "another process is refreshing this session", "lease");
+    }
+    if (known !== undefined) {
+      this.emit(entry, { type: "refresh_failed", code: known.code, durationMs: this.clock.monotonic() - startedAt });
+    }
+    return error;
+  }
+
+  /** Refreshes without anybody waiting, unless it failed a moment ago. */
+  flyInBackground(entry: SessionEntry): Promise<string> | undefined {
+    if (entry.flight === undefined && this.clock.monotonic() < (entry.trouble?.retryAt ?? -Infinity)) return undefined;
+    const { promise } = this.fly(entry, "due", this.background === "none");
+    if (promise !== undefined) {
+      this.#handOver(
+        promise.then(
+          () => undefined,
+          () => undefined,
+        ),
+      );
+    }
+    return promise;
+  }
+
+  /** Gives work to the platform's `waitUntil`, which may refuse it: outside of a request, for example. */
+  #handOver(work: Promise<unknown>): void {
+    if (typeof this.background !== "function") return;
+    try {
+      this.background(work);
+    } catch {
+      // The work goes on as far as the platform lets it.
+    }
+  }
+
+  /**
+   * Waits for a flight as one of its callers: an abort detaches this caller only.
+   *
+   * @throws The abort reason, what the flight failed with, or `timeout` for a caller without a signal.
+   */
+  waitFor(flight: Flight, signal: AbortSignal | undefined): Promise<string> {
+    const { promise } = flight;
+    if (promise === undefined) throw new TypeError("unreachable: a flight without a promise");
+    if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
+    return signal === undefined ? this.#boundedWait(flight, promise) : abortable(promise, signal);
+  }
+
+  /** One timer for all callers of a flight that have no signal of their own. */
+  #boundedWait(flight: Flight, promise: Promise<string>): Promise<string> {
+    const message = `no access token within ${String(CALLER_WAIT_MS)} ms; the refresh goes on`;
+    flight.bounded ??= withDeadline(this.clock, CALLER_WAIT_MS, message, () => promise);
+    return flight.bounded;
+  }
+
+  /** Runs background work: nobody waits for it but `close`. */
+  run(work: Promise<unknown>): void {
+    const done = work.catch(() => undefined).finally(() => this.#tasks.delete(done));
+    this.#tasks.add(done);
+    this.#handOver(done);
+  }
+
+  /** Waits; a caller that begins to wait cuts it short, and so does the end of the manager. */
+  sleep(delayMs: number, flight?: Flight): Promise<void> {
+    return sleep(this.clock, delayMs, flight);
+  }
+
+  /** Gives a caller's function the time that a caller would wait. */
+  withDeadline<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return withDeadline(this.clock, CALLER_WAIT_MS, `"obtain" gave no tokens within ${String(CALLER_WAIT_MS)} ms`, run);
+  }
+
+  // ---------------------------------------------------------------- limits
+
+  gateOf(connection: Connection): EndpointGate {
+    const { credentials } = internalsOf(connection.client);
+    let gate = connection.gates.get(credentials);
+    if (gate === undefined) {
+      for (const [old, idle] of connection.gates) if (idle.idle) connection.gates.delete(old);
+      gate = new EndpointGate(this.clock, this.random, this.#concurrency, {
+        opened: (code, retryAfterMs) => {
+          this.emitOf(connection, { type: "circuit_opened", code, retryAfterMs });
+        },
+        closed: () => {
+          this.emitOf(connection, { type: "circuit_closed" });
+        },
+      });
+      connection.gates.set(credentials, gate);
+    }
+    return gate;
+  }
+
+  /** @throws {@link RateLimitError} `refresh_limit_reached` for a session that was refreshed too often. */
+  assertGuard(entry: SessionEntry): void {
+    const error = this.#guard.check(entry);
+    if (error === undefined) return;
+    this.emitOf(entry.connection, { type: "rate_limited", retryAfterMs: error.retryAfterMs });
+    throw error;
+  }
+
+  countRefresh(entry: SessionEntry): void {
+    this.#guard.count(entry);
+  }
+
+  // ---------------------------------------------------------------- in time, without being asked
+
+  #onDue(entry: SessionEntry): void {
+    if (entry.evicted || this.closed) return;
+    const idleForMs = this.clock.now() - entry.usedAt;
+    if (idleForMs > this.freshness.idleMs) {
+      this.#onIdle(entry);
+      return;
+    }
+    const waitMs = this.gateOf(entry.connection).waitMs(false);
+    if (waitMs > MAX_BACKGROUND_WAIT_MS) {
+      this.scheduler.schedule(entry, this.clock.now() + waitMs * (0.5 + this.random()));
+      return;
+    }
+    void this.flyInBackground(entry);
+  }
+
+  /** Nobody used it for long: it is left alone, or kept alive where that helps. */
+  #onIdle(entry: SessionEntry): void {
+    const { record } = entry;
+    const keepAt = this.freshness.keepAliveAt(entry);
+    if (keepAt !== undefined) {
+      if (this.clock.now() < keepAt) this.scheduler.schedule(entry, keepAt);
+      else void this.flyInBackground(entry);
+      return;
+    }
+    if (record === undefined || entry.unsaved !== undefined) return;
+    // Taken off the list of due sessions, or it would stand first in it for ever.
+    const { deleteAfter } = this.freshness.storedTimes(entry, record);
+    this.run(
+      this.store
+        .write(entry.key, record, deleteAfter === undefined ? {} : { deleteAfter }, entry.version)
+        .then((version) => {
+          if (version !== undefined) entry.version = version;
+          this.directory.evictIfIdle(entry);
+        }),
+    );
+  }
+
+  // ---------------------------------------------------------------- the end
+
+  /** Begins nothing any more, lets what was sent be answered and saved, and says what could not be saved. */
+  async close(drainMs: number): Promise<readonly string[]> {
+    this.closed = true;
+    this.scheduler.stop();
+    const closed = new SessionClosedError("the token manager was closed");
+    const flights: Promise<unknown>[] = [];
+    for (const { flight } of this.#flying) {
+      if (flight?.promise === undefined) continue;
+      if (flight.sent) flights.push(flight.promise.catch(() => undefined));
+      else flight.cancel.abort(closed);
+    }
+    const drained = Promise.allSettled([...flights, ...this.#tasks]);
+    if (flights.length + this.#tasks.size > 0) await Promise.race([drained, this.sleep(drainMs)]);
+    return this.#saveAll();
+  }
+
+  async #saveAll(): Promise<readonly string[]> {
+    const unsaved = [...this.directory.entries()].filter((entry) => entry.unsaved !== undefined);
+    await Promise.allSettled(unsaved.map((entry) => settleUnsaved(this, entry)));
+    return unsaved.filter((entry) => entry.unsaved !== undefined).map(({ key }) => key);
+  }
+}

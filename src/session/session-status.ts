@@ -1,0 +1,67 @@
+import { missingScopes } from "../core/index.ts";
+import type { ErrorCode, ReauthorizationCause } from "../core/index.ts";
+import type { SessionEngine } from "./session-engine.ts";
+import type { SessionEntry } from "./session-entry.ts";
+import { isRenewable } from "./session-freshness.ts";
+
+/** A session as the store and this process know it. Never holds a token. */
+export type SessionStatus =
+  | {
+      /** Nobody signed in, or the record is gone. */
+      readonly state: "absent";
+    }
+  | {
+      /** Somebody signed out. */
+      readonly state: "revoked";
+    }
+  | {
+      /** A person must sign in again; an access token that is still good goes on being handed out. */
+      readonly state: "reauthorization_required";
+      /** Why. */
+      readonly cause: ReauthorizationCause;
+      /** How often the tokens were replaced. */
+      readonly generation: number;
+    }
+  | {
+      /** `degraded`: the last refresh failed, the token may still be good, more tries follow. */
+      readonly state: "active" | "refreshing" | "degraded";
+      /** Why `degraded`. */
+      readonly cause: ErrorCode | undefined;
+      /** End of the access token, epoch milliseconds. */
+      readonly expiresAt: number | undefined;
+      /** End of the refresh token, epoch milliseconds. */
+      readonly refreshExpiresAt: number | undefined;
+      /** End of this login however often it is refreshed, epoch milliseconds. */
+      readonly absoluteExpiresAt: number | undefined;
+      /** What was granted. */
+      readonly grantedScopes: readonly string[];
+      /** What this client asks for and was not granted. */
+      readonly missingScopes: readonly string[];
+      /** How often the tokens were replaced. */
+      readonly generation: number;
+    };
+
+/** Says how a session stands. */
+export function statusOf(engine: SessionEngine, entry: SessionEntry): SessionStatus {
+  const { record, trouble, flight } = entry;
+  if (record?.state === "revoked") return { state: "revoked" };
+  if (record?.tokens === undefined) return { state: "absent" };
+  const { generation, tokens } = record;
+  if (record.state === "reauthorization_required") {
+    return { state: "reauthorization_required", cause: record.cause ?? "refresh_token_dead", generation };
+  }
+  if (!isRenewable(entry) && engine.clock.now() >= entry.expiredAt) {
+    return { state: "reauthorization_required", cause: "refresh_token_absent", generation };
+  }
+  const calm = trouble?.code === undefined ? "active" : "degraded";
+  return {
+    state: flight === undefined ? calm : "refreshing",
+    cause: trouble?.code,
+    expiresAt: tokens.expiresAt,
+    refreshExpiresAt: tokens.refreshExpiresAt,
+    absoluteExpiresAt: engine.freshness.absoluteEndOf(entry),
+    grantedScopes: tokens.scopes,
+    missingScopes: missingScopes(entry.connection.client, tokens),
+    generation,
+  };
+}

@@ -1,0 +1,312 @@
+import { ConfigurationError, StoreError, TokenSet, invalidArgument } from "../core/index.ts";
+import type { OAuthClient, SignalOptions } from "../core/index.ts";
+import { systemClock } from "../lib/clock.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { ConcurrencyOptions } from "./endpoint-gate.ts";
+import { EventHub } from "./events.ts";
+import type { SessionEvent } from "./events.ts";
+import { memoryStore } from "./memory-store.ts";
+import type { SessionRecord } from "./record.ts";
+import type { RefreshOptions } from "./refresh-policy.ts";
+import { DEFAULT_RETRY } from "./retry.ts";
+import type { RetryOptions } from "./retry.ts";
+import { incapableStore } from "./rotation.ts";
+import { dropUnsaved } from "./save-tokens.ts";
+import { SessionEngine } from "./session-engine.ts";
+import type { ResolveClient } from "./session-directory.ts";
+import type { Background } from "./session-engine.ts";
+import type { Obtain, SessionEntry } from "./session-entry.ts";
+import { checkIdentity, parseSessionKey } from "./session-key.ts";
+import type { SessionIdentity } from "./session-key.ts";
+import { statusOf } from "./session-status.ts";
+import type { SessionStatus } from "./session-status.ts";
+import type { TokenStore } from "./store.ts";
+import { TokenSession } from "./token-session.ts";
+
+/**
+ * Lets a warehouse that rotates refresh tokens use a store without compare-and-set or lease.
+ *
+ * @deprecated Two processes that refresh at once lose the session, and may lose the user's whole grant.
+ */
+export const rotateWithoutLease: unique symbol = Symbol.for("warehouse-oauth.rotateWithoutLease") as never;
+
+/** Everything is optional: without options, sessions live in this process. */
+export interface TokenManagerOptions {
+  /** Default is `memoryStore()`. */
+  readonly store?: TokenStore;
+  /**
+   * Finds the client of a stored session, for proactive refresh and {@link TokenManager.refresh} after a restart.
+   * `undefined` means "no longer ours": the session is left alone. A client with another `connectionId` is refused.
+   */
+  readonly resolveClient?: ResolveClient;
+  /** When to refresh. */
+  readonly refresh?: RefreshOptions;
+  /** How failed attempts are repeated. */
+  readonly retry?: RetryOptions;
+  /**
+   * Where background refreshes run: `"detached"` (default), `"none"` (a stale caller awaits the refresh), or the
+   * platform's `waitUntil`, for platforms that freeze after the response.
+   */
+  readonly background?: Background;
+  /** In this process, for each token endpoint and client. */
+  readonly concurrency?: ConcurrencyOptions;
+  /**
+   * How long a refresh may go on without a sign of life before another process may begin. Default is 60 000; at least
+   * 1 000. It is renewed while the refresh goes on.
+   */
+  readonly leaseTtlMs?: number;
+  /** Default is the system's. */
+  readonly clock?: Clock;
+  /** Number in [0, 1) for jitter only. Secrets always come from Web Crypto. */
+  readonly random?: () => number;
+  /** Accepts the loss of sessions. */
+  readonly [rotateWithoutLease]?: true;
+}
+
+/** How a session renews itself beside its refresh token. */
+export interface SessionOptions {
+  /**
+   * Where tokens come from when there is no refresh token: jobs and services. Called under the lease, may be called
+   * again, must pass `signal` on. `clientCredentials` fits as it is.
+   */
+  readonly obtain?: Obtain;
+}
+
+const OPTIONS: ReadonlySet<string> = new Set<keyof TokenManagerOptions & string>([
+  "store",
+  "resolveClient",
+  "refresh",
+  "retry",
+  "background",
+  "concurrency",
+  "leaseTtlMs",
+  "clock",
+  "random",
+]);
+
+/** A minute: longer than any refresh takes, short enough for a process that died. */
+const DEFAULT_LEASE_MS = 60_000;
+const MIN_LEASE_MS = 1_000;
+
+/** Time that `close` gives to what was sent. */
+const DEFAULT_DRAIN_MS = 15_000;
+
+/** Writers of the same session at the same moment that a login gives way to. */
+const MAX_CONFLICTS = 10;
+
+/**
+ * Keeps sessions: one for a process, for all clients and subjects.
+ *
+ * @example
+ *
+ * ```ts
+ * import { TokenManager, type OAuthClient, type TokenSet } from "warehouse-oauth";
+ *
+ * declare const client: OAuthClient;
+ * declare const tokens: TokenSet;
+ *
+ * const manager = new TokenManager();
+ * manager.start();
+ * const session = await manager.save(client, { subject: "ada" }, tokens);
+ * const response = await session.fetch("/api/v2/statements", { method: "POST", body: "{}" });
+ * ```
+ */
+export class TokenManager {
+  readonly #engine: SessionEngine;
+  readonly #events = new EventHub();
+  readonly #sessions = new WeakMap<SessionEntry, TokenSession>();
+  #closing: Promise<{ readonly unsaved: readonly string[] }> | undefined;
+
+  /** @throws {@link ConfigurationError} `config_invalid`. Starts nothing. */
+  constructor(options: TokenManagerOptions = {}) {
+    assertOptions(options);
+    const { clock = systemClock, random = systemRandom } = options;
+    this.#engine = new SessionEngine({
+      store: options.store ?? memoryStore({ clock }),
+      clock,
+      random,
+      events: this.#events,
+      refresh: options.refresh ?? {},
+      retry: { ...DEFAULT_RETRY, ...options.retry },
+      concurrency: options.concurrency ?? {},
+      background: options.background ?? "detached",
+      resolveClient: options.resolveClient,
+      leaseTtlMs: options.leaseTtlMs ?? DEFAULT_LEASE_MS,
+      rotateWithoutLease: options[rotateWithoutLease] === true,
+    });
+  }
+
+  /**
+   * Saves the tokens of a login; replaces what was there.
+   *
+   * @throws {@link StoreError}; {@link ConfigurationError} `store_incapable`, `tokens_invalid` (of another client).
+   */
+  async save(
+    client: OAuthClient,
+    identity: SessionIdentity,
+    tokens: TokenSet,
+    options?: SignalOptions,
+  ): Promise<TokenSession> {
+    this.#engine.assertOpen();
+    options?.signal?.throwIfAborted();
+    if (TokenSet.connectionIdOf(tokens) !== client.connectionId) {
+      throw new ConfigurationError("tokens_invalid", "these tokens belong to another client or warehouse", "tokens");
+    }
+    const rotates = client.warehouse.refreshRotation !== "none" && tokens.refreshToken !== undefined;
+    if (rotates && !this.#engine.mayRotateTokens) throw incapableStore();
+    const entry = this.#engine.directory.entryOf(this.#engine.directory.connectionOf(client), checkIdentity(identity));
+    entry.usedAt = this.#engine.clock.now();
+    await this.#write(entry, tokens);
+    entry.trouble = undefined;
+    dropUnsaved(entry);
+    const { expiresAt, scopes } = tokens;
+    this.#engine.emit(entry, { type: "tokens_issued", expiresAt, scopes });
+    return this.#sessionOf(entry);
+  }
+
+  /** A login wins over everything: over the record, a tombstone, a refresh in the air. */
+  async #write(entry: SessionEntry, tokens: TokenSet): Promise<void> {
+    const { store } = this.#engine;
+    for (let conflicts = 0; conflicts < MAX_CONFLICTS; conflicts++) {
+      const found = await store.read(entry.key).catch(replaceUnreadable);
+      const generation = Math.max(found?.record.generation ?? 0, entry.generation) + 1;
+      const record: SessionRecord = {
+        generation,
+        state: "active",
+        cause: undefined,
+        tokens,
+        rotates: found?.record.rotates ?? false,
+        loginAt: tokens.obtainedAt,
+        intent: undefined,
+        revokeLate: false,
+      };
+      const times = this.#engine.freshness.storedTimes(entry, record);
+      const version = await store.write(entry.key, record, times, found?.version);
+      if (version !== undefined) {
+        this.#engine.apply(entry, { record, version });
+        return;
+      }
+    }
+    throw new StoreError("store_unavailable", "the record changed under every try to write it", "write");
+  }
+
+  /** Gives the session. Reads nothing; the same identity is the same flight. */
+  session(client: OAuthClient, identity: SessionIdentity, options?: SessionOptions): TokenSession {
+    const obtain = options?.obtain;
+    if (obtain !== undefined && typeof obtain !== "function") throw invalidArgument('"obtain" must be a function');
+    const entry = this.#engine.directory.entryOf(this.#engine.directory.connectionOf(client), checkIdentity(identity));
+    if (obtain !== undefined) entry.obtain = obtain;
+    return this.#sessionOf(entry);
+  }
+
+  /**
+   * Refreshes by key if it is due: the body of a queue's job. Errors as `TokenSession.getAccessToken`.
+   *
+   * @throws {@link ConfigurationError} `client_unresolved` for a key that nobody here has a client for.
+   */
+  async refresh(key: string, options?: SignalOptions): Promise<SessionStatus> {
+    this.#engine.assertOpen();
+    options?.signal?.throwIfAborted();
+    const description = parseSessionKey(key);
+    if (description === undefined) {
+      throw new ConfigurationError("config_invalid", '"key" must be the key of a session', "key");
+    }
+    const entry = await this.#engine.directory.resolve(description);
+    if (entry === undefined) {
+      throw new ConfigurationError(
+        "client_unresolved",
+        'no client is known for this session; give "resolveClient", or open the session here first',
+        "resolveClient",
+      );
+    }
+    await this.#engine.ensureRead(entry);
+    const before = statusOf(this.#engine, entry);
+    const renewable = before.state === "active" || before.state === "degraded" || before.state === "refreshing";
+    if (renewable && this.#engine.freshness.zoneOf(entry) !== "fresh") {
+      await this.#engine.waitFor(this.#engine.fly(entry, "due", true), options?.signal);
+    }
+    return statusOf(this.#engine, entry);
+  }
+
+  /** Starts proactive refresh, for stored sessions too where the store has `due`. Does not keep the process alive. */
+  start(): void {
+    this.#engine.assertOpen();
+    this.#engine.scheduler.start();
+  }
+
+  /** Stops proactive refresh. Sessions still refresh when asked. */
+  stop(): void {
+    this.#engine.scheduler.stop();
+  }
+
+  /**
+   * Stops, waits for refreshes already sent (default 15 000), saves them. Idempotent. Lists keys of tokens it could not
+   * save.
+   */
+  close(options?: { readonly drainMs?: number }): Promise<{ readonly unsaved: readonly string[] }> {
+    this.#closing ??= this.#engine.close(options?.drainMs ?? DEFAULT_DRAIN_MS).then((unsaved) => ({ unsaved }));
+    return this.#closing;
+  }
+
+  /** Listens to one kind of event, or to all. Returns the way to stop. A listener that throws hurts nobody. */
+  on(type: "*", listener: (event: SessionEvent) => void): () => void;
+  on<Type extends SessionEvent["type"]>(
+    type: Type,
+    listener: (event: Extract<SessionEvent, { readonly type: Type }>) => void,
+  ): () => void;
+  on(type: string, listener: (event: never) => void): () => void {
+    if (typeof listener !== "function") throw invalidArgument('"listener" must be a function');
+    return this.#events.on(type, listener as (event: SessionEvent) => void);
+  }
+
+  /** A handle costs little, but one for each session and not for each call costs less. */
+  #sessionOf(entry: SessionEntry): TokenSession {
+    let session = this.#sessions.get(entry);
+    if (session === undefined) this.#sessions.set(entry, (session = TokenSession.of(this.#engine, entry)));
+    return session;
+  }
+}
+
+/** A login may replace a record that cannot be read, or nobody could ever sign in again. */
+function replaceUnreadable(error: unknown): undefined {
+  if (error instanceof StoreError && error.code !== "store_unavailable") return undefined;
+  throw error;
+}
+
+function assertOptions(options: TokenManagerOptions): void {
+  if (typeof options !== "object" || (options as unknown) === null)
+    throw invalidArgument("TokenManager takes an object");
+  for (const name of Object.keys(options)) {
+    if (!OPTIONS.has(name))
+      throw new ConfigurationError("config_invalid", `"${name}" is no option of TokenManager`, name);
+  }
+  const { background, leaseTtlMs, refresh, retry, concurrency } = options;
+  if (background !== undefined && typeof background !== "function" && !["detached", "none"].includes(background)) {
+    throw new ConfigurationError(
+      "config_invalid",
+      '"background" must be "detached", "none" or a function',
+      "background",
+    );
+  }
+  assertAtLeast("leaseTtlMs", leaseTtlMs, MIN_LEASE_MS);
+  assertAtLeast("refresh.idleMs", refresh?.idleMs, 1);
+  assertAtLeast("refresh.maxPerHour", refresh?.maxPerHour, 1);
+  if (typeof refresh?.leadTimeMs === "number") assertAtLeast("refresh.leadTimeMs", refresh.leadTimeMs, 0);
+  assertAtLeast("retry.maxAttempts", retry?.maxAttempts, 1);
+  assertAtLeast("retry.totalMs", retry?.totalMs, 0);
+  assertAtLeast("retry.baseDelayMs", retry?.baseDelayMs, 1);
+  assertAtLeast("retry.maxDelayMs", retry?.maxDelayMs, 1);
+  assertAtLeast("concurrency.atOnce", concurrency?.atOnce, 1);
+  assertAtLeast("concurrency.perSecond", concurrency?.perSecond, 0.001);
+}
+
+function assertAtLeast(name: string, value: number | undefined, least: number): void {
+  if (value !== undefined && !(Number.isFinite(value) && value >= least)) {
+    throw new ConfigurationError("config_invalid", `"${name}" must be a number of ${String(least)} or more`, name);
+  }
+}
+
+/** Jitter from Web Crypto: there is no other source of randomness in the house. */
+function systemRandom(): number {
+  return (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) / 0x1_0000_0000;
+}

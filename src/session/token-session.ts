@@ -1,0 +1,259 @@
+import { ConfigurationError, internalsOf, invalidArgument, revokeTokens } from "../core/index.ts";
+import type { RevocationResult, SignalOptions, TokenSet } from "../core/index.ts";
+import { abortable } from "../lib/abortable.ts";
+import { fetchAuthorized } from "./authorized-fetch.ts";
+import type { Flight } from "./flight.ts";
+import type { SessionRecord } from "./record.ts";
+import { dropUnsaved } from "./save-tokens.ts";
+import type { SessionEngine } from "./session-engine.ts";
+import type { SessionEntry } from "./session-entry.ts";
+import { isRenewable } from "./session-freshness.ts";
+import type { SessionIdentity } from "./session-key.ts";
+import { statusOf } from "./session-status.ts";
+import type { SessionStatus } from "./session-status.ts";
+
+/** What kind of token will do. */
+export interface GetAccessTokenOptions extends SignalOptions {
+  /** Refreshes first if less than this is left; at most half of the token's life counts. */
+  readonly minRemainingMs?: number;
+  /** The token that a server refused. Refreshes only if it is still the current one. */
+  readonly rejected?: string;
+}
+
+/** Anything that hands out access tokens. What the driver doors take; {@link TokenSession} is one. */
+export interface TokenSource {
+  /** Gives a token that is good now. */
+  getAccessToken(options?: GetAccessTokenOptions): Promise<string>;
+  /** The current token if it is not expired; never reads a store, never refreshes. */
+  peek(): string | undefined;
+}
+
+/** Keeps the constructor for this module: JavaScript has no `private`. */
+const construct: unique symbol = Symbol("construct");
+
+/** Tries to write a tombstone over a record that others are writing, too. */
+const MAX_CONFLICTS = 10;
+
+/** The tokens of one subject at one client, kept fresh. Costs nothing until asked. */
+export class TokenSession implements TokenSource {
+  readonly #engine: SessionEngine;
+  #entry: SessionEntry;
+
+  private constructor(key: typeof construct, engine: SessionEngine, entry: SessionEntry) {
+    if (key !== construct) throw invalidArgument("sessions come from TokenManager.session and TokenManager.save");
+    this.#engine = engine;
+    this.#entry = entry;
+  }
+
+  /** @internal */
+  static of(engine: SessionEngine, entry: SessionEntry): TokenSession {
+    return new TokenSession(construct, engine, entry);
+  }
+
+  /** What the store calls it. Holds no secret; may go into a job's payload. */
+  get key(): string {
+    return this.#entry.key;
+  }
+
+  /** What events call it: a hash from which nobody gets back to the subject. Another one in each process. */
+  get reference(): string {
+    return this.#engine.referenceOf(this.#entry.key);
+  }
+
+  /** Whose tokens. */
+  get identity(): SessionIdentity {
+    return this.#entry.identity;
+  }
+
+  /**
+   * Gives a token that is good now, refreshing at most once for all callers.
+   *
+   * @throws `ReauthorizationRequiredError`; with an expired token also `TransportError`, `TokenEndpointError`,
+   * `CircuitOpenError`, `RateLimitError`, `StoreError`; `SessionClosedError`; the abort reason.
+   */
+  getAccessToken(options?: GetAccessTokenOptions): Promise<string> {
+    const entry = this.#entry;
+    if (options === undefined) {
+      const now = this.#engine.clock.now();
+      if (now < entry.quickUntil && now >= entry.quickFrom && entry.accessToken !== undefined) {
+        entry.usedAt = now;
+        return Promise.resolve(entry.accessToken);
+      }
+    }
+    return this.#getAccessToken(options ?? {});
+  }
+
+  /** Gives the current token if it is not expired. Reads no store and refreshes nothing, but counts as use. */
+  peek(): string | undefined {
+    const entry = this.#entry;
+    const now = this.#engine.clock.now();
+    if (now >= entry.expiredAt) return undefined;
+    entry.usedAt = now;
+    return entry.accessToken;
+  }
+
+  /**
+   * `fetch` with the token attached. A path is resolved against the warehouse; another origin is `endpoint_not_allowed`.
+   * A refused token is replaced and the request repeated once. A body that is a stream cannot be sent twice: then the
+   * refusal itself is the answer, and the next request has the new token.
+   *
+   * @throws as {@link TokenSession.getAccessToken}, and whatever `fetch` throws. Not for HTTP errors.
+   */
+  fetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
+    const { client } = this.#entry.connection;
+    const context = {
+      warehouse: client.warehouse,
+      fetch: internalsOf(client).fetch,
+      getAccessToken: (options: GetAccessTokenOptions) => this.getAccessToken(options),
+    };
+    return fetchAuthorized(context, input, init);
+  }
+
+  /** Refreshes now, whatever the token's age. Errors as {@link TokenSession.getAccessToken}. */
+  async refresh(options?: SignalOptions): Promise<void> {
+    const entry = this.#use();
+    await this.#engine.ensureRead(entry);
+    await this.#engine.waitFor(this.#engine.fly(entry, "asked", true), options?.signal);
+  }
+
+  /**
+   * Deletes here first, then revokes at the server. A refresh in the air cannot bring it back: what it brings is
+   * revoked, too.
+   *
+   * @throws `StoreError` if the store cannot be written: then nothing was revoked at the server, either.
+   */
+  async revoke(options?: SignalOptions): Promise<RevocationResult> {
+    const entry = this.#use();
+    const tokens = await this.#bury(entry, true, options?.signal);
+    if (tokens === undefined) return { refreshToken: "absent", accessToken: "absent", instructions: undefined };
+    const result = await revokeTokens(entry.connection.client, tokens, options);
+    this.#engine.emit(entry, { type: "revoked" });
+    return result;
+  }
+
+  /** Deletes here only. At BigQuery, `revoke` would end every grant of the user to your project. */
+  async forget(options?: SignalOptions): Promise<void> {
+    const entry = this.#use();
+    const tokens = await this.#bury(entry, false, options?.signal);
+    if (tokens !== undefined) this.#engine.emit(entry, { type: "revoked" });
+  }
+
+  /** Reads the store if nothing was read yet; never refreshes, never asks the server. */
+  async status(options?: SignalOptions): Promise<SessionStatus> {
+    options?.signal?.throwIfAborted();
+    const entry = this.#current();
+    await this.#engine.ensureRead(entry);
+    return statusOf(this.#engine, entry);
+  }
+
+  // ---------------------------------------------------------------- the way of a token
+
+  async #getAccessToken({ minRemainingMs, rejected, signal }: GetAccessTokenOptions): Promise<string> {
+    signal?.throwIfAborted();
+    const entry = this.#use();
+    await this.#read(entry);
+    if (rejected !== undefined && rejected === entry.accessToken) return this.#replaceRejected(entry, rejected, signal);
+    const zone = this.#engine.freshness.zoneOf(entry, minRemainingMs);
+    if (zone === "expired") return this.#awaitRefresh(entry, this.#engine.fly(entry, "expired", true), signal);
+    if (zone === "stale" && isRenewable(entry)) await this.#refreshBehind(entry, signal);
+    else if (this.#engine.clock.now() >= entry.quickUntil) this.#engine.reread(entry);
+    return entry.accessToken ?? this.#awaitRefresh(entry, this.#engine.fly(entry, "expired", true), signal);
+  }
+
+  /** Reads what was never read. A store that is down is no reason to refuse a token that is at hand. */
+  async #read(entry: SessionEntry): Promise<void> {
+    try {
+      await this.#engine.ensureRead(entry);
+    } catch (error) {
+      if (!this.#engine.freshness.isStillGood(entry)) throw error;
+    }
+  }
+
+  /** A server refused the current token: one refresh for each token, however often it is refused (requirements R-04). */
+  async #replaceRejected(entry: SessionEntry, rejected: string, signal: AbortSignal | undefined): Promise<string> {
+    if (entry.rejectedToken === rejected && entry.flight === undefined && entry.trouble === undefined) return rejected;
+    if (entry.rejectedToken !== rejected) this.#engine.emit(entry, { type: "token_rejected" });
+    entry.rejectedToken = rejected;
+    return this.#engine.waitFor(this.#engine.fly(entry, "rejected", true), signal);
+  }
+
+  /** The token is good for a while: the refresh goes on behind the caller's back, where the platform lets it. */
+  async #refreshBehind(entry: SessionEntry, signal: AbortSignal | undefined): Promise<void> {
+    const refresh = this.#engine.flyInBackground(entry);
+    if (this.#engine.background !== "none" || refresh === undefined) return;
+    await abortable(
+      refresh.catch(() => undefined),
+      signal,
+    );
+  }
+
+  async #awaitRefresh(entry: SessionEntry, flight: Flight, signal: AbortSignal | undefined): Promise<string> {
+    try {
+      return await this.#engine.waitFor(flight, signal);
+    } catch (error) {
+      // Within the margin a token is better than an error.
+      const { accessToken } = entry;
+      if (signal?.aborted === true || accessToken === undefined || !this.#engine.freshness.isStillGood(entry))
+        throw error;
+      return accessToken;
+    }
+  }
+
+  // ---------------------------------------------------------------- logout
+
+  /** Writes a tombstone, over whatever others write meanwhile, and gives the tokens that lay there. */
+  async #bury(
+    entry: SessionEntry,
+    revokeLate: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<TokenSet | undefined> {
+    signal?.throwIfAborted();
+    const { store } = this.#engine;
+    const unsaved = entry.unsaved?.record.tokens;
+    for (let conflicts = 0; conflicts < MAX_CONFLICTS; conflicts++) {
+      const found = await store.read(entry.key);
+      const generation = Math.max(found?.record.generation ?? 0, entry.generation) + 1;
+      const tombstone: SessionRecord = {
+        generation,
+        state: "revoked",
+        cause: undefined,
+        tokens: undefined,
+        rotates: found?.record.rotates ?? false,
+        loginAt: found?.record.loginAt ?? this.#engine.clock.now(),
+        intent: undefined,
+        revokeLate,
+      };
+      const times = this.#engine.freshness.storedTimes(entry, tombstone);
+      const version = await store.write(entry.key, tombstone, times, found?.version);
+      if (version === undefined) continue;
+      dropUnsaved(entry);
+      entry.trouble = undefined;
+      this.#engine.apply(entry, { record: tombstone, version });
+      return unsaved ?? found?.record.tokens;
+    }
+    throw new ConfigurationError(
+      "store_incapable",
+      "the record changed under every try to delete it; does the store give each write a new version?",
+      "store",
+    );
+  }
+
+  // ---------------------------------------------------------------- which entry
+
+  #use(): SessionEntry {
+    this.#engine.assertOpen();
+    const entry = this.#current();
+    entry.usedAt = this.#engine.clock.now();
+    return entry;
+  }
+
+  /** An idle session leaves memory while handles on it live on; they find the one that took its place. */
+  #current(): SessionEntry {
+    const { evicted, connection, identity, obtain } = this.#entry;
+    if (evicted) {
+      this.#entry = this.#engine.directory.entryOf(connection, identity);
+      this.#entry.obtain ??= obtain;
+    }
+    return this.#entry;
+  }
+}

@@ -1,0 +1,15 @@
+import type { LeaseKeeper } from "./lease-keeper.ts";
+import type { SessionRecord } from "./record.ts";
+
+/** Tokens that a refresh brought and no store has yet. The old refresh token is spent: these are all there is. */
+export interface UnsavedTokens {
+  readonly record: SessionRecord;
+  /** The version to write over. */
+  ifVersion: string | undefined;
+  /** What was sent for them: only a record that still holds it may be written over. */
+  readonly sentRefreshToken: string | undefined;
+  /** Held until they are saved. */
+  readonly lease: LeaseKeeper;
+  /** Failed tries to save. */
+  attempts: number;
+}
