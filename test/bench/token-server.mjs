@@ -1,0 +1,25 @@
+// A token endpoint that costs next to nothing: every POST gets the same answer at once. Runs in a process of its own.
+import { createServer } from "node:http";
+
+/** Longer than a whole run: contenders keep their connections while the others have their turn. */
+const KEEP_ALIVE_MS = 600_000;
+
+const answer = JSON.stringify({
+  access_token: "a".repeat(400),
+  token_type: "Bearer",
+  expires_in: 600,
+  refresh_token: "r".repeat(200),
+  scope: "refresh_token session:role:ANALYST",
+});
+const headers = {
+  "content-type": "application/json",
+  "content-length": Buffer.byteLength(answer),
+  "cache-control": "no-store",
+};
+
+const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
+  request.resume();
+  request.once("end", () => response.writeHead(200, headers).end(answer));
+});
+server.listen(0, "127.0.0.1", () => process.send(`http://127.0.0.1:${server.address().port}`));
+process.once("disconnect", () => process.exit());
