@@ -80,7 +80,7 @@ export function readTokenResponse(
     const code = isJson(answer.text) ? "token_response_malformed" : "token_response_not_json";
     throw refuse(code, "its body is not one whole JSON object", answer.status);
   }
-  const body = warehouse.normalizeTokenResponse?.(parsed) ?? parsed;
+  const body = warehouse.normalizeTokenResponse?.(parsed, { grant: request.grant }) ?? parsed;
   const read = (name: string): unknown => (Object.hasOwn(body, name) ? body[name] : undefined);
   const refreshToken = read("refresh_token");
   try {

@@ -124,7 +124,10 @@ export interface WarehouseDefinition<in Login> {
   /** Adds to the body of a token request. */
   readonly tokenParameters?: (grant: Grant) => Readonly<Record<string, string>>;
   /** Turns a peculiar success body into that of RFC 6749 §5.1, wire names on both sides. */
-  readonly normalizeTokenResponse?: (body: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>>;
+  readonly normalizeTokenResponse?: (
+    body: Readonly<Record<string, unknown>>,
+    request: { readonly grant: Grant },
+  ) => Readonly<Record<string, unknown>>;
   /** Widens the classifier; `undefined` leaves the decision to it. */
   readonly classifyTokenError?: (failure: TokenFailure) => TokenFailureClass | undefined;
   /** Whether an API answer means "this token is refused". Asked for status >= 400 only. Default is status 401. */

@@ -145,12 +145,12 @@ export function warehouseContract(warehouse: Warehouse): readonly ContractCase[]
         expires_in: 3600,
         scope: warehouse.defaultScopes.join(" "),
       });
-      const normalized = normalizeTokenResponse(body);
+      const normalized = normalizeTokenResponse(body, { grant: "refresh_token" });
       for (const member of ["access_token", "refresh_token", "token_type", "expires_in"] as const) {
         expect(normalized[member] === body[member], `"normalizeTokenResponse" changed ${member} of a standard answer`);
       }
       for (const strange of [{}, { scope: null }, { scope: 7 }, { error: "server_error" }]) {
-        normalizeTokenResponse(Object.freeze(strange));
+        normalizeTokenResponse(Object.freeze(strange), { grant: "refresh_token" });
       }
     }),
     contractCase("token errors of any shape are classified", () => {

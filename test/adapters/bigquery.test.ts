@@ -161,12 +161,15 @@ describe("answers", () => {
     ["", ""],
   ])("S-039 reads the granted scopes %j as %j", (scope, expected) => {
     const body = { access_token: "a", token_type: "Bearer", expires_in: 3599, scope };
-    expect(warehouse.normalizeTokenResponse?.(body)).toEqual({ ...body, scope: expected });
+    expect(warehouse.normalizeTokenResponse?.(body, { grant: "authorization_code" })).toEqual({
+      ...body,
+      scope: expected,
+    });
   });
 
   it("leaves every other answer as it is", () => {
     for (const body of [{ access_token: "a" }, { scope: 7 }, {}])
-      expect(warehouse.normalizeTokenResponse?.(body)).toBe(body);
+      expect(warehouse.normalizeTokenResponse?.(body, { grant: "authorization_code" })).toBe(body);
   });
 
   it.each([

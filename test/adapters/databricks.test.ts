@@ -9,6 +9,7 @@ import {
   clientCredentials,
   createAuthorizationRequest,
   createClient,
+  exchangeToken,
   exportTokens,
   importTokens,
   refreshTokens,
@@ -370,6 +371,33 @@ describe("with the core", () => {
     await expect(refused).rejects.toMatchObject({ code: "reauthorization_required", reason: "refresh_token_dead" });
     const blocked = refreshTokens(createClient({ ...options, fetch: jsonFetch(400, {}) }), withRefreshToken(first));
     await expect(blocked).rejects.toMatchObject({ code: "token_http_error" });
+  });
+});
+
+describe("token federation", () => {
+  const answer = { access_token: "a", token_type: "Bearer", expires_in: 3600, scope: "sql" };
+  const exchange = (body: object): Promise<TokenSet> =>
+    exchangeToken(
+      createClient({
+        warehouse,
+        clientId: "c",
+        fetch: () =>
+          Promise.resolve(
+            new Response(JSON.stringify(body), { status: 200, headers: { "content-type": "application/json" } }),
+          ),
+      }),
+      { subjectToken: "t", subjectTokenType: "urn:ietf:params:oauth:token-type:jwt" },
+    );
+
+  it("S-053 takes an exchange that does not name its type, as Databricks' own SDKs do", async () => {
+    expect((await exchange(answer)).accessToken).toBe("a");
+    await expect(exchange({ ...answer, issued_token_type: 7 })).rejects.toMatchObject({
+      code: "token_response_malformed",
+    });
+  });
+
+  it("S-053 fills in nothing for other grants", () => {
+    expect(warehouse.normalizeTokenResponse?.(answer, { grant: "refresh_token" })).toBe(answer);
   });
 });
 

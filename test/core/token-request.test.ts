@@ -316,4 +316,30 @@ describe("onSend", () => {
     await requestTokens(client, { grant: "client_credentials", parameters: {}, onSend });
     expect(order).toEqual(["secret", "send", "fetch"]);
   });
+
+  it("is not called where the caller left while the secret was fetched", async () => {
+    let give: (secret: string) => void = () => undefined;
+    const clientSecret = (): Promise<string> =>
+      new Promise((resolve) => {
+        give = resolve;
+      });
+    const client = acmeClient(script().fetch, { clientSecret });
+    const controller = new AbortController();
+    let calls = 0;
+    const onSend = (): void => {
+      calls++;
+    };
+    const run = requestTokens(client, {
+      grant: "client_credentials",
+      parameters: {},
+      onSend,
+      signal: controller.signal,
+    });
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    controller.abort();
+    await expect(run).rejects.toBe(controller.signal.reason);
+    give("s");
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(calls).toBe(0);
+  });
 });

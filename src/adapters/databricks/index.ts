@@ -7,6 +7,7 @@
 import { ConfigurationError, defineWarehouse, invalidArgument } from "../../core/index.ts";
 import type {
   ApiAnswer,
+  Grant,
   LoginOptions,
   ScopeFact,
   TokenFailure,
@@ -107,9 +108,22 @@ export function databricks(options: DatabricksOptions): Warehouse<DatabricksLogi
     ...(absoluteSessionLifetimeMs !== undefined && { absoluteSessionLifetimeMs }),
     hardMarginMs: HARD_MARGIN_MS,
     refusedBelowMs: azure ? AZURE_REFUSED_BELOW_MS : 0,
+    normalizeTokenResponse,
     classifyTokenError,
     isTokenRejected,
   });
+}
+
+/**
+ * Fills in what RFC 8693 §2.2.1 wants of a token exchange. No page of Databricks says that it is sent, and none of its
+ * own SDKs reads it (Go, Python and JavaScript SDKs, checked 2026-11-21); what comes is always an access token.
+ */
+function normalizeTokenResponse(
+  body: Readonly<Record<string, unknown>>,
+  { grant }: { readonly grant: Grant },
+): Readonly<Record<string, unknown>> {
+  if (grant !== "token_exchange" || Object.hasOwn(body, "issued_token_type")) return body;
+  return { ...body, issued_token_type: "urn:ietf:params:oauth:token-type:access_token" };
 }
 
 const OPTION_TYPES: Readonly<Record<keyof DatabricksOptions, "string" | "number">> = {
