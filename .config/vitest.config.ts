@@ -43,7 +43,6 @@ export default defineConfig({
             tsconfig: "./tsconfig.json",
             ignoreSourceErrors: true, // `npm run typecheck` reports those; here only the type tests count
           },
-          benchmark: { include: ["test/bench/**/*.bench.ts"] },
         },
       },
       {
@@ -54,7 +53,6 @@ export default defineConfig({
           globalSetup: ["test/package/build.setup.ts"],
           testTimeout: PACKAGE_TIMEOUT_MS,
           hookTimeout: PACKAGE_TIMEOUT_MS,
-          benchmark: { include: [] },
         },
       },
     ],

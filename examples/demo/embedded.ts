@@ -1,8 +1,8 @@
 import { createAuthorizationRequest } from "warehouse-oauth";
-import { fakeBigQuery, fakeDatabricks, fakeSnowflake, type FakeWarehouse } from "warehouse-oauth/testing";
-import { listen } from "warehouse-oauth/testing/http";
+import { fakeBigQuery, fakeDatabricks, fakeSnowflake } from "warehouse-oauth/testing";
+import { EmbeddedServer } from "./embedded-server.ts";
 import { bigQueryJobs, databricksSql, snowflakeSql } from "./query.ts";
-import { WAREHOUSE_NAMES, type DemoWarehouse, type FakeControls, type WarehouseId } from "./warehouses.ts";
+import { WAREHOUSE_NAMES, type DemoWarehouse, type WarehouseId } from "./warehouses.ts";
 
 /** An embedded warehouse, and the way to stop it. */
 export interface Embedded {
@@ -18,21 +18,62 @@ const ROWS = [
 
 const STATEMENT = "select region, count(*) as orders, sum(amount) as revenue from sales.orders group by region";
 
+/** How the embedded warehouses behave. */
+export interface EmbeddedOptions {
+  /** Lives of their access tokens. Default is {@link LIFETIMES_MS}. */
+  readonly lifetimesMs?: Partial<Readonly<Record<WarehouseId, number>>>;
+  /** How long a killed server stays away. Default is 20 000. */
+  readonly outageMs?: number;
+  /** Snowflake's refresh tokens work once, as its integrations can be told. Default is `false`. */
+  readonly singleUse?: boolean;
+}
+
+/** Short, so that a person sees all zones of a life; three lengths, so that the three do not march in step. */
+export const LIFETIMES_MS: Readonly<Record<WarehouseId, number>> = {
+  snowflake: 60_000,
+  databricks: 45_000,
+  bigquery: 90_000,
+};
+
+/** Longer than all tries of a waiting caller, shorter than a reader's patience. */
+const OUTAGE_MS = 20_000;
+
 /** Starts an embedded warehouse on a free loopback port, with a client registered for the demo's callback. */
-export function startEmbedded(id: WarehouseId, redirectUri: string): Promise<Embedded> {
+export function startEmbedded(
+  id: WarehouseId,
+  redirectUri: string,
+  { lifetimesMs = {}, outageMs = OUTAGE_MS, singleUse = false }: EmbeddedOptions = {},
+): Promise<Embedded> {
+  const accessTokenLifetimeMs = lifetimesMs[id] ?? LIFETIMES_MS[id];
   switch (id) {
     case "snowflake":
-      return startSnowflake(redirectUri);
+      return startSnowflake(redirectUri, { accessTokenLifetimeMs, outageMs, singleUse });
     case "databricks":
-      return startDatabricks(redirectUri);
+      return startDatabricks(redirectUri, { accessTokenLifetimeMs, outageMs });
     case "bigquery":
-      return startBigQuery(redirectUri);
+      return startBigQuery(redirectUri, { accessTokenLifetimeMs, outageMs });
   }
 }
 
-async function startSnowflake(redirectUri: string): Promise<Embedded> {
-  const fake = await listen(fakeSnowflake({ account: "acme-prod", roles: ["ANALYST"], rows: ROWS }));
-  const client = fake.register({ clientId: "warehouse-oauth-demo", redirectUri, login: { role: "ANALYST" } });
+interface Timing {
+  readonly accessTokenLifetimeMs: number;
+  readonly outageMs: number;
+}
+
+async function startSnowflake(
+  redirectUri: string,
+  { accessTokenLifetimeMs, outageMs, singleUse }: Timing & { readonly singleUse: boolean },
+): Promise<Embedded> {
+  const rotation = singleUse ? ({ refreshRotation: "single-use" } as const) : {};
+  const fake = fakeSnowflake({
+    account: "acme-prod",
+    roles: ["ANALYST"],
+    rows: ROWS,
+    accessTokenLifetimeMs,
+    ...rotation,
+  });
+  const server = await EmbeddedServer.start(fake, { lifetimeMs: accessTokenLifetimeMs, outageMs, singleUse });
+  const client = server.register({ clientId: "warehouse-oauth-demo", redirectUri, login: { role: "ANALYST" } });
   return {
     warehouse: {
       id: "snowflake",
@@ -42,16 +83,17 @@ async function startSnowflake(redirectUri: string): Promise<Embedded> {
       code: CODE.snowflake,
       statement: STATEMENT,
       api: snowflakeSql("COMPUTE_WH"),
-      fake: controlsOf(fake),
+      fake: server,
     },
-    close: () => fake.close(),
+    close: () => server.close(),
   };
 }
 
-async function startDatabricks(redirectUri: string): Promise<Embedded> {
-  const fake = await listen(fakeDatabricks({ rows: ROWS }));
+async function startDatabricks(redirectUri: string, { accessTokenLifetimeMs, outageMs }: Timing): Promise<Embedded> {
+  const fake = fakeDatabricks({ rows: ROWS, accessTokenLifetimeMs });
+  const server = await EmbeddedServer.start(fake, { lifetimeMs: accessTokenLifetimeMs, outageMs, singleUse: true });
   const login = { scopes: ["sql", "offline_access", "openid", "email"] };
-  const client = fake.register({ clientId: "warehouse-oauth-demo", redirectUri, public: true, login });
+  const client = server.register({ clientId: "warehouse-oauth-demo", redirectUri, public: true, login });
   return {
     warehouse: {
       id: "databricks",
@@ -61,21 +103,22 @@ async function startDatabricks(redirectUri: string): Promise<Embedded> {
       code: CODE.databricks,
       statement: STATEMENT,
       api: databricksSql("0123456789abcdef"),
-      fake: controlsOf(fake),
+      fake: server,
     },
-    close: () => fake.close(),
+    close: () => server.close(),
   };
 }
 
-async function startBigQuery(redirectUri: string): Promise<Embedded> {
-  const fake = await listen(fakeBigQuery({ projectId: "acme-analytics", rows: ROWS }));
+async function startBigQuery(redirectUri: string, { accessTokenLifetimeMs, outageMs }: Timing): Promise<Embedded> {
+  const fake = fakeBigQuery({ projectId: "acme-analytics", rows: ROWS, accessTokenLifetimeMs });
+  const server = await EmbeddedServer.start(fake, { lifetimeMs: accessTokenLifetimeMs, outageMs, singleUse: false });
   const login = {
     scopes: ["https://www.googleapis.com/auth/bigquery", "openid", "email"],
     // The demo stores nothing over a restart, so each login must bring a new refresh token.
     prompt: "consent",
   } as const;
   const clientId = "1234-demo.apps.googleusercontent.com";
-  const client = fake.register({ clientId, redirectUri, login });
+  const client = server.register({ clientId, redirectUri, login });
   return {
     warehouse: {
       id: "bigquery",
@@ -85,23 +128,9 @@ async function startBigQuery(redirectUri: string): Promise<Embedded> {
       code: CODE.bigquery,
       statement: STATEMENT,
       api: bigQueryJobs("acme-analytics"),
-      fake: controlsOf(fake),
+      fake: server,
     },
-    close: () => fake.close(),
-  };
-}
-
-function controlsOf(fake: Pick<FakeWarehouse<never>, "expireAccessTokens" | "revokeGrants" | "fail">): FakeControls {
-  return {
-    expireAccessTokens() {
-      fake.expireAccessTokens();
-    },
-    revokeGrants() {
-      fake.revokeGrants();
-    },
-    failNextRefresh() {
-      fake.fail({ at: "token", grant: "refresh_token", kind: "status", status: 503, retryAfter: "2" });
-    },
+    close: () => server.close(),
   };
 }
 

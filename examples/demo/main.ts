@@ -4,10 +4,11 @@ import { startDemo, type Demo } from "./server.ts";
 /** Where the page is unless told otherwise: real accounts need a redirect URI that stays the same. */
 const DEFAULT_PORT = 8642;
 
-const HELP = `Usage: npm run demo -- [--port N] [--once]
+const HELP = `Usage: npm run demo -- [--port N] [--single-use] [--once]
 
-  --port N   port of the page, 0 for any free one (default ${String(DEFAULT_PORT)})
-  --once     walk through the whole demo without a browser, print each step, and stop
+  --port N       port of the page, 0 for any free one (default ${String(DEFAULT_PORT)})
+  --single-use   the embedded Snowflake gives refresh tokens that work once
+  --once         walk through the whole demo without a browser, print each step, and stop
 
 Real accounts: set SNOWFLAKE_ACCOUNT, SNOWFLAKE_CLIENT_ID …, DATABRICKS_HOST …, or GOOGLE_CLIENT_ID …;
 README.md lists all of them.`;
@@ -15,6 +16,7 @@ README.md lists all of them.`;
 interface Arguments {
   readonly once: boolean;
   readonly help: boolean;
+  readonly singleUse: boolean;
   /** `undefined` unless given. */
   readonly port: number | undefined;
 }
@@ -22,16 +24,18 @@ interface Arguments {
 function parseArguments(given: readonly string[]): Arguments {
   let once = false;
   let help = false;
+  let singleUse = false;
   let port: number | undefined;
   const rest = [...given];
   for (let argument = rest.shift(); argument !== undefined; argument = rest.shift()) {
     const [name = "", inline] = argument.split("=", 2);
     if (name === "--once") once = true;
     else if (name === "--help" || name === "-h") help = true;
+    else if (name === "--single-use") singleUse = true;
     else if (name === "--port") port = parsePort(inline ?? rest.shift());
     else throw new Error(`"${argument}" is no option of the demo; --help lists them`);
   }
-  return { once, help, port };
+  return { once, help, singleUse, port };
 }
 
 function parsePort(text: string | undefined): number {
@@ -44,15 +48,15 @@ function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-async function start(port: number | undefined): Promise<Demo> {
+async function start(port: number | undefined, singleUse: boolean): Promise<Demo> {
   const environment = process.env;
   try {
-    return await startDemo({ port: port ?? DEFAULT_PORT, environment });
+    return await startDemo({ port: port ?? DEFAULT_PORT, environment, singleUse });
   } catch (error) {
     const taken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
     if (!taken) throw error;
     if (port !== undefined) throw new Error(`port ${String(port)} is taken; choose another one with --port`);
-    const demo = await startDemo({ environment });
+    const demo = await startDemo({ environment, singleUse });
     if (demo.realAccounts.length === 0) return demo;
     await demo.close();
     throw new Error(
@@ -62,7 +66,7 @@ async function start(port: number | undefined): Promise<Demo> {
 }
 
 async function main(): Promise<void> {
-  const { once, help, port } = parseArguments(process.argv.slice(2));
+  const { once, help, singleUse, port } = parseArguments(process.argv.slice(2));
   if (help) {
     print(HELP);
     return;
@@ -71,7 +75,7 @@ async function main(): Promise<void> {
     if (!(await walkThrough(print))) process.exitCode = 1;
     return;
   }
-  const demo = await start(port);
+  const demo = await start(port, singleUse);
   print(`\n  warehouse-oauth demo: ${demo.origin}/\n`);
   for (const name of demo.realAccounts) {
     print(

@@ -1,6 +1,11 @@
 import { HttpBrowser, textOf, type BrowserPage } from "./http-browser.ts";
+import { walkSessions } from "./once-sessions.ts";
 import { startDemo } from "./server.ts";
 import { WAREHOUSE_IDS, WAREHOUSE_NAMES, type WarehouseId } from "./warehouses.ts";
+
+/** How often, and how many times, a page is looked at until it says what is expected. */
+const LOOK_MS = 200;
+const MAX_LOOKS = 50;
 
 /** Walks through the whole demo over HTTP, as a browser would. Prints each step; gives whether all went well. */
 export async function walkThrough(print: (line: string) => void): Promise<boolean> {
@@ -13,7 +18,7 @@ export async function walkThrough(print: (line: string) => void): Promise<boolea
         return false;
       }
     }
-    return true;
+    return await walkSessions(print);
   } finally {
     await demo.close();
   }
@@ -32,6 +37,8 @@ async function walkWarehouse(
     if (page === undefined) throw new Error("no page is open");
     return page;
   };
+  const queryAgain = async (): Promise<BrowserPage> =>
+    browser.press(await browser.open(`${origin}/warehouses/${id}`), "Run in this session");
   const steps: readonly (readonly [title: string, run: () => Promise<BrowserPage>, expected: readonly string[]])[] = [
     ["the page offers it", () => browser.open(origin), [`Sign in to ${name}`]],
     [
@@ -47,11 +54,29 @@ async function walkWarehouse(
     ],
     [
       "query with the access token",
-      () => browser.press(current(), "Run with this access token"),
+      () => browser.press(current(), "Run in this session"),
       ["3 rows", "Europe", "88120.5"],
     ],
-    ["refresh", () => browser.press(current(), "Refresh now"), ["refreshed to"]],
-    ["query with the new one", () => browser.press(current(), "Run with this access token"), ["3 rows"]],
+    ["refresh", () => browser.press(current(), "Refresh now"), ["refreshed: generation 2"]],
+    [
+      "its session, live",
+      () => browser.click(current(), "Watch this session"),
+      ["active", "Next refresh", "fresh until", "tokens_issued", "refresh_succeeded"],
+    ],
+    [
+      "100 queries with a dead token",
+      async () => {
+        let answered = await browser.press(current(), "100 queries at once");
+        // The form is answered before slow work is done.
+        for (let looks = 0; looks < MAX_LOOKS && !textOf(answered.html).includes("of 100 answered"); looks += 1) {
+          await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+          answered = await browser.open(answered.url);
+        }
+        return answered;
+      },
+      ["100 of 100 answered, 1 token request", "token_rejected"],
+    ],
+    ["query with the new one", queryAgain, ["3 rows"]],
     ["signed out", () => browser.press(current(), "Sign out"), [`Signed out of ${name}`]],
     [
       "a forged callback is refused",

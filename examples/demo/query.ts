@@ -1,4 +1,4 @@
-import type { Warehouse } from "warehouse-oauth";
+import type { TokenSession, Warehouse } from "warehouse-oauth";
 
 /** Columns and rows of an answer; cells are text, as all three APIs send them. */
 export interface QueryResult {
@@ -35,18 +35,21 @@ const QUERY_TIMEOUT_MS = 60_000;
 /** How much of a refusal an adapter looks at. */
 const ANSWER_START = 16 * 1024;
 
-/** Runs a statement with an access token. */
+/**
+ * Runs a statement in a session: it attaches the token, and replaces one that is refused.
+ *
+ * @throws {@link QueryError}, and what `TokenSession.fetch` throws.
+ */
 export async function runQuery(options: {
   readonly api: QueryApi;
   readonly warehouse: Warehouse;
-  readonly accessToken: string;
+  readonly session: TokenSession;
   readonly statement: string;
 }): Promise<QueryResult> {
-  const { api, warehouse, accessToken, statement } = options;
-  const response = await fetch(new URL(api.path, warehouse.apiOrigins[0]), {
+  const { api, warehouse, session, statement } = options;
+  const response = await session.fetch(api.path, {
     method: "POST",
     headers: {
-      authorization: `Bearer ${accessToken}`,
       "content-type": "application/json",
       accept: "application/json",
       "user-agent": "warehouse-oauth-demo",

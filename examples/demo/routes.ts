@@ -5,6 +5,7 @@ import { failurePage, plainPage } from "./pages/failure.ts";
 import { homePage } from "./pages/home.ts";
 import { requestPage } from "./pages/request.ts";
 import { warehousePage } from "./pages/warehouse.ts";
+import type { SessionKeeper } from "./sessions/keeper.ts";
 import { Visitor, type SignedIn, type Visitors } from "./visitors.ts";
 import type { DemoWarehouse } from "./warehouses.ts";
 
@@ -15,14 +16,30 @@ export interface Visit {
   readonly parts: readonly string[];
   readonly warehouses: readonly DemoWarehouse[];
   readonly visitors: Visitors;
+  readonly sessions: SessionKeeper;
   /** `undefined` for a browser that began nothing yet. */
   readonly visitorId: string | undefined;
   readonly visitor: Visitor | undefined;
   readonly now: number;
 }
 
-/** What goes back: a page, or another address; `visitorId` becomes the browser's cookie. */
-export type Reply = ({ readonly page: Html; readonly status?: number } | { readonly location: string }) & {
+/**
+ * What goes back: a page, another address, or text that goes on until the browser leaves. `visitorId` becomes the
+ * browser's cookie.
+ */
+export type Reply = (
+  | {
+      readonly page: Html;
+      readonly status?: number;
+      /** The page may run our one script. Default is `false`. */
+      readonly live?: boolean;
+    }
+  | { readonly location: string }
+  | {
+      /** Begins to send, and gives the way to stop. */
+      readonly stream: (send: (data: string) => void) => () => void;
+    }
+) & {
   readonly visitorId?: string;
 };
 
@@ -47,7 +64,6 @@ export const loginRoutes: readonly Route[] = [
   { method: "POST", path: new RegExp(`^/warehouses/${WAREHOUSE}/query$`), handle: act(queryWarehouse, "#query") },
   { method: "POST", path: new RegExp(`^/warehouses/${WAREHOUSE}/refresh$`), handle: act(refreshNow) },
   { method: "POST", path: new RegExp(`^/warehouses/${WAREHOUSE}/sign-out$`), handle: endLogin },
-  { method: "POST", path: new RegExp(`^/warehouses/${WAREHOUSE}/(expire|outage|revoke)$`), handle: breakFake },
 ];
 
 /** The page for an address that is none. */
@@ -55,8 +71,8 @@ export function notFound(): Reply {
   return { page: plainPage("There is nothing here", "This address is not part of the demo."), status: 404 };
 }
 
-function showHome({ warehouses, visitor, now }: Visit): Reply {
-  const page = homePage(warehouses, visitor, now);
+function showHome({ warehouses, visitor }: Visit): Reply {
+  const page = homePage(warehouses, visitor);
   if (visitor !== undefined) visitor.notice = undefined;
   return { page };
 }
@@ -89,7 +105,7 @@ async function takeCallback(visit: Visit): Promise<Reply> {
   const warehouse = warehouseOf(visit);
   const visitor = visit.visitor ?? new Visitor();
   try {
-    const location = await finishLogin(warehouse, visitor, visit.url);
+    const location = await finishLogin({ warehouse, visitor, sessions: visit.sessions, callback: visit.url });
     return { location, visitorId: visit.visitors.keep(visitor, visit.visitorId) };
   } catch (error) {
     const answered = OAuthError.is(error) && error.name !== "CallbackError";
@@ -97,13 +113,14 @@ async function takeCallback(visit: Visit): Promise<Reply> {
   }
 }
 
-function showWarehouse(visit: Visit): Reply {
+async function showWarehouse(visit: Visit): Promise<Reply> {
   const warehouse = warehouseOf(visit);
   const signedIn = visit.visitor?.signedIn.get(warehouse.id);
   if (visit.visitor === undefined || signedIn === undefined) return { location: "/" };
   const { notice } = visit.visitor;
   visit.visitor.notice = undefined;
-  return { page: warehousePage({ warehouse, signedIn, notice, now: visit.now }) };
+  const view = await signedIn.watch.look();
+  return { page: warehousePage({ warehouse, signedIn, view, notice }) };
 }
 
 /** Makes the handler of an action that changes the session and leaves its outcome on the page. */
@@ -137,21 +154,6 @@ function describeSignOut(
   if (refreshToken === "already_invalid") return `${gone} The warehouse had ended them before.`;
   if (refreshToken === "failed") return `${gone} The warehouse could not be told; the grant there lives on.`;
   return `${gone} ${name} cannot revoke over OAuth. ${instructions ?? "The refresh token there dies of age."}`;
-}
-
-const BREAKS = {
-  expire: ["expireAccessTokens", "The access token is dead now, and nobody was told. Run the query."],
-  outage: ["failNextRefresh", "The next refresh will be answered with status 503. Refresh now."],
-  revoke: ["revokeGrants", "An administrator withdrew the grant. Refresh now."],
-} as const;
-
-function breakFake(visit: Visit): Reply {
-  const { fake, id } = warehouseOf(visit);
-  const [action, notice] = BREAKS[visit.parts[1] as keyof typeof BREAKS];
-  if (fake === undefined || visit.visitor === undefined) return notFound();
-  fake[action]();
-  visit.visitor.notice = notice;
-  return { location: `/warehouses/${id}` };
 }
 
 function warehouseOf(visit: Visit): DemoWarehouse {

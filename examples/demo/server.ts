@@ -1,14 +1,18 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { startEmbedded } from "./embedded.ts";
+import { startEmbedded, type EmbeddedOptions } from "./embedded.ts";
 import { hasRealAccount, realWarehouse, type Environment } from "./environment.ts";
 import { plainPage } from "./pages/failure.ts";
 import { loginRoutes, notFound, type Reply, type Route } from "./routes.ts";
+import { SessionKeeper } from "./sessions/keeper.ts";
+import { LIVE_SCRIPT } from "./sessions/live-script.ts";
+import { sessionRoutes } from "./sessions/routes.ts";
+import { SESSION_STYLE } from "./sessions/style.ts";
 import { FAVICON, STYLE } from "./style.ts";
 import { Visitors } from "./visitors.ts";
 import { WAREHOUSE_IDS, type DemoWarehouse } from "./warehouses.ts";
 
 /** How the demo starts. */
-export interface DemoOptions {
+export interface DemoOptions extends EmbeddedOptions {
   /** Default is any free port. */
   readonly port?: number;
   /** Names real accounts. Default is none: three embedded warehouses. */
@@ -36,15 +40,27 @@ const COOKIE = "demo_visitor";
 /** Nothing of ours posts anything larger. */
 const MAX_BODY_BYTES = 16 * 1024;
 
-/** No script, no frame, nothing from elsewhere; addresses stay here, for a callback's holds a code. */
+/** No script, no frame, nothing from elsewhere. */
+const POLICY =
+  "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/** Our own script file, and what it asks us for; nothing inline. */
+const LIVE_POLICY = `${POLICY}; script-src 'self'; connect-src 'self'`;
+
+/** Addresses stay here, for a callback's holds a code. */
 const HEADERS: Readonly<Record<string, string>> = {
-  "content-security-policy":
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+  "content-security-policy": POLICY,
   "cache-control": "no-store",
   "cross-origin-opener-policy": "same-origin",
   "referrer-policy": "same-origin",
   "x-content-type-options": "nosniff",
 };
+
+const FILES: ReadonlyMap<string, readonly [type: string, content: string]> = new Map([
+  ["/style.css", ["text/css; charset=utf-8", STYLE + SESSION_STYLE]],
+  ["/live.js", ["text/javascript; charset=utf-8", LIVE_SCRIPT]],
+  ["/favicon.svg", ["image/svg+xml", FAVICON]],
+]);
 
 /** Starts the demo: the page, and an embedded warehouse wherever the environment names no real account. */
 export async function startDemo(options: DemoOptions = {}): Promise<Demo> {
@@ -53,23 +69,26 @@ export async function startDemo(options: DemoOptions = {}): Promise<Demo> {
   const warehouses: DemoWarehouse[] = [];
   const closers: (() => Promise<void>)[] = [];
   const visitors = new Visitors();
+  const sessions = new SessionKeeper();
+  const allRoutes = [...loginRoutes, ...sessionRoutes, ...routes];
   let origin = "";
   const server = createServer((request, response) => {
-    answer({ request, response, origin, warehouses, visitors, routes: [...loginRoutes, ...routes] }).catch(() => {
+    answer({ request, response, origin, warehouses, visitors, sessions, routes: allRoutes }).catch(() => {
       response.destroy();
     });
   });
-  // Redirect URIs hold the port, so it must be known before there is a client.
-  origin = `http://${HOST}:${String(await listenOn(server, port))}`;
-  closers.push(() => closeServer(server));
+  closers.push(() => sessions.close());
   try {
+    // Redirect URIs hold the port, so it must be known before there is a client.
+    origin = `http://${HOST}:${String(await listenOn(server, port))}`;
+    closers.push(() => closeServer(server));
     for (const id of WAREHOUSE_IDS) {
       const redirectUri = `${origin}/callback/${id}`;
       if (real.has(id)) {
         warehouses.push(realWarehouse(id, environment, redirectUri));
         continue;
       }
-      const embedded = await startEmbedded(id, redirectUri);
+      const embedded = await startEmbedded(id, redirectUri, options);
       closers.push(() => embedded.close());
       warehouses.push(embedded.warehouse);
     }
@@ -112,6 +131,7 @@ interface Exchange {
   readonly origin: string;
   readonly warehouses: readonly DemoWarehouse[];
   readonly visitors: Visitors;
+  readonly sessions: SessionKeeper;
   readonly routes: readonly Route[];
 }
 
@@ -138,26 +158,23 @@ async function answer(exchange: Exchange): Promise<void> {
     return;
   }
   const url = new URL(origin + (request.url ?? "/"));
-  if (url.pathname === "/style.css") {
-    sendFile(response, "text/css; charset=utf-8", STYLE);
-    return;
-  }
-  if (url.pathname === "/favicon.svg") {
-    sendFile(response, "image/svg+xml", FAVICON);
+  const file = FILES.get(url.pathname);
+  if (file !== undefined) {
+    sendFile(response, ...file);
     return;
   }
   send(response, await route(exchange, method, url));
 }
 
 async function route(exchange: Exchange, method: string, url: URL): Promise<Reply> {
-  const { request, warehouses, visitors, routes } = exchange;
+  const { request, warehouses, visitors, sessions, routes } = exchange;
   for (const candidate of routes) {
     const match = candidate.path.exec(url.pathname);
     if (match === null || candidate.method !== (method === "HEAD" ? "GET" : method)) continue;
     const visitorId = readCookie(request.headers.cookie);
     const visitor = visitorId === undefined ? undefined : visitors.find(visitorId);
     const parts = match.slice(1);
-    return candidate.handle({ url, parts, warehouses, visitors, visitorId, visitor, now: Date.now() });
+    return candidate.handle({ url, parts, warehouses, visitors, sessions, visitorId, visitor, now: Date.now() });
   }
   return notFound();
 }
@@ -192,7 +209,22 @@ function send(response: ServerResponse, reply: Reply): void {
     response.writeHead(303, { location: reply.location }).end();
     return;
   }
+  if ("stream" in reply) {
+    sendStream(response, reply.stream);
+    return;
+  }
+  if (reply.live === true) response.setHeader("content-security-policy", LIVE_POLICY);
   response.writeHead(reply.status ?? 200, { "content-type": "text/html; charset=utf-8" }).end(reply.page.toString());
+}
+
+/** Server-sent events, for as long as the browser stays. */
+function sendStream(response: ServerResponse, begin: (send: (data: string) => void) => () => void): void {
+  response.writeHead(200, { "content-type": "text/event-stream" });
+  const stop = begin((data) => {
+    // JSON has no line breaks, which would end the message.
+    if (!response.destroyed) response.write(`data: ${data}\n\n`);
+  });
+  response.on("close", stop);
 }
 
 function sendFile(response: ServerResponse, type: string, content: string): void {

@@ -1,5 +1,6 @@
 import type { PendingAuthorization, TokenSet } from "warehouse-oauth";
 import type { QueryResult } from "./query.ts";
+import type { SessionWatch } from "./sessions/watch.ts";
 import type { WarehouseId } from "./warehouses.ts";
 
 /** A login that was begun and waits for its callback. */
@@ -11,20 +12,13 @@ export interface Login {
   readonly pending: PendingAuthorization;
 }
 
-/** What a refresh changed, in shortened tokens. */
-export interface RefreshNote {
-  readonly at: number;
-  readonly accessToken: string;
-  readonly rotated: boolean;
-}
-
 /** Somebody who is signed in at a warehouse. */
 export interface SignedIn {
-  tokens: TokenSet;
+  /** What the login said of the person and of the scopes. The tokens themselves are the session's. */
+  readonly login: TokenSet;
+  /** The session, and what became of it so far. */
+  readonly watch: SessionWatch;
   readonly requestedScopes: readonly string[];
-  refreshes: readonly RefreshNote[];
-  /** The refresh under way: a second click must not send the same refresh token again. */
-  refreshing: Promise<TokenSet> | undefined;
   result: QueryResult | undefined;
   /** What went wrong last, until the next success. */
   problem: unknown;
@@ -35,6 +29,8 @@ export class Visitor {
   /** By `state`, so that a forged callback finds nothing and ends no real login. */
   readonly #logins = new Map<string, Login>();
   readonly signedIn = new Map<WarehouseId, SignedIn>();
+  /** Whose sessions these are, as an application's own user id would say. Not the id in the cookie. */
+  readonly subject: string = createId();
   /** Shown once, on the next page. */
   notice: string | undefined;
 

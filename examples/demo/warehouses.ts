@@ -16,12 +16,28 @@ export const WAREHOUSE_NAMES: Readonly<Record<WarehouseId, string>> = {
 
 /** What an embedded fake can be made to do. A real account has none of it. */
 export interface FakeControls {
-  /** Access tokens stop working now. */
+  /** How long its access tokens live: short, so that a person can watch one grow old. */
+  readonly lifetimeMs: number;
+  /** A refresh token works once. */
+  readonly singleUse: boolean;
+  /** Refreshes that reached it so far. */
+  readonly refreshRequests: number;
+  /** What the next refreshes will meet, the next one first. */
+  readonly planned: readonly string[];
+  /** When the server comes back, epoch milliseconds; `undefined` while it listens. */
+  readonly downUntil: number | undefined;
+  /** How long it stays away when killed. */
+  readonly outageMs: number;
+  /** Access tokens stop working now, and nobody is told. */
   expireAccessTokens(): void;
   /** An administrator withdraws every grant. */
   revokeGrants(): void;
-  /** The token endpoint answers the next request with status 503. */
-  failNextRefresh(): void;
+  /** The token endpoint answers the next refreshes with status 503. */
+  failRefreshes(times: number): void;
+  /** The next refresh is done, and its answer never arrives. */
+  dropNextAnswer(): void;
+  /** Closes the port, and opens it again after a while. */
+  kill(): Promise<void>;
 }
 
 /** One warehouse as the demo uses it: a client of the library, and the statement it runs. */

@@ -12,6 +12,7 @@ export { clientSecretBasic, clientSecretPost, none, privateKeyJwt } from "./clie
 export type { ClientAuthentication, Secret, UnauthenticatedRequest } from "./client-authentication.ts";
 export { createClient, internalsOf, parseConnectionId } from "./client.ts";
 export type { ClientInternals, ClientOptions, ConnectionParts, OAuthClient } from "./client.ts";
+export { isLoopbackHttp } from "./endpoint-url.ts";
 export { exchangeCode } from "./code-exchange.ts";
 export { discover } from "./discovery.ts";
 export type { DiscoverOptions } from "./discovery.ts";
@@ -58,7 +59,8 @@ export type { ScopeDescription } from "./scopes.ts";
 export { rescuedRefreshToken } from "./token-response.ts";
 export { TokenSet, exportTokens, importTokens } from "./token-set.ts";
 export type { ExportedTokens, RedactedTokens, WarehouseUser } from "./token-set.ts";
-export type { Fetch, SignalOptions } from "./transport.ts";
+export { READ_WITHIN } from "./transport.ts";
+export type { BoundedResponse, Fetch, SignalOptions } from "./transport.ts";
 export { defineWarehouse } from "./warehouse.ts";
 export type {
   ApiAnswer,

@@ -56,7 +56,9 @@ const construct: unique symbol = Symbol("construct");
 
 /** Tokens in memory. Secrets are read by name and never print: JSON, templates and inspectors see them redacted. */
 export class TokenSet {
-  readonly #secrets: { readonly accessToken: string; readonly refreshToken?: string; readonly idToken?: string };
+  readonly #accessToken: string;
+  readonly #refreshToken: string | undefined;
+  readonly #idToken: string | undefined;
   readonly #connectionId: string;
   /** How the access token is presented. */
   readonly tokenType: "Bearer" | "DPoP";
@@ -75,11 +77,9 @@ export class TokenSet {
 
   private constructor(key: typeof construct, tokens: ExportedTokens) {
     if (key !== construct) throw invalidArgument("token sets come from exchangeCode, refreshTokens or importTokens");
-    this.#secrets = {
-      accessToken: tokens.accessToken,
-      ...(tokens.refreshToken !== undefined && { refreshToken: tokens.refreshToken }),
-      ...(tokens.idToken !== undefined && { idToken: tokens.idToken }),
-    };
+    this.#accessToken = tokens.accessToken;
+    this.#refreshToken = tokens.refreshToken;
+    this.#idToken = tokens.idToken;
     this.#connectionId = tokens.connectionId;
     this.tokenType = tokens.tokenType;
     this.obtainedAt = tokens.obtainedAt;
@@ -93,17 +93,17 @@ export class TokenSet {
 
   /** **Secret.** What the warehouse's API takes. */
   get accessToken(): string {
-    return this.#secrets.accessToken;
+    return this.#accessToken;
   }
 
   /** **Secret.** What gets the next access token; `undefined` if none was granted. */
   get refreshToken(): string | undefined {
-    return this.#secrets.refreshToken;
+    return this.#refreshToken;
   }
 
   /** **Secret.** The ID token, if `openid` was granted. */
   get idToken(): string | undefined {
-    return this.#secrets.idToken;
+    return this.#idToken;
   }
 
   /** Gives what may be printed. To save tokens, use {@link exportTokens}. */
@@ -133,7 +133,7 @@ export class TokenSet {
 
   /** @internal */
   static connectionIdOf(tokens: TokenSet): string {
-    if (typeof tokens !== "object" || (tokens as unknown) === null || !(#secrets in tokens)) {
+    if (typeof tokens !== "object" || (tokens as unknown) === null || !(#accessToken in tokens)) {
       throw invalidArgument('"tokens" must be a TokenSet; take saved ones back with importTokens');
     }
     return tokens.#connectionId;

@@ -17,6 +17,19 @@ export const TOKEN_ANSWER_LIMIT: number = 256 * 1024;
 /** Most bytes that server metadata or a key set may have, decoded (requirements S-028). */
 export const METADATA_ANSWER_LIMIT: number = 1024 * 1024;
 
+/**
+ * Names the method of an answer that reads itself within bounds: for a `fetch` of our own whose answers are no streams.
+ *
+ * @internal
+ */
+export const READ_WITHIN: unique symbol = Symbol.for("warehouse-oauth.readWithin") as never;
+
+/** An answer that reads itself. */
+export interface BoundedResponse extends Response {
+  /** Gives the bytes of the body; `undefined` if there are more than `limitBytes`: then the rest is let go unread. */
+  [READ_WITHIN](limitBytes: number): Promise<Uint8Array | undefined>;
+}
+
 /** A whole answer, read within its bounds. */
 export interface Answer {
   readonly status: number;
@@ -108,6 +121,11 @@ async function exchangeOnce(
 
 /** Reads a body as UTF-8, counting what arrives: `Content-Length` says nothing about what is decoded. */
 async function readText(response: Response, limitBytes: number, signal: AbortSignal): Promise<string> {
+  if (isBounded(response)) {
+    const bytes = await response[READ_WITHIN](limitBytes);
+    if (bytes === undefined || bytes.byteLength > limitBytes) throw tooLarge(response.status, limitBytes);
+    return new TextDecoder().decode(bytes);
+  }
   if (response.body === null) return "";
   const reader = response.body.getReader() as ReadableStreamDefaultReader<Uint8Array>;
   // A body that a `fetch` of the caller's own made may not listen to the signal either.
@@ -124,14 +142,22 @@ async function readText(response: Response, limitBytes: number, signal: AbortSig
     bytes += value.byteLength;
     if (bytes > limitBytes) {
       letGo();
-      throw new TokenEndpointError(
-        "token_response_too_large",
-        `the answer is larger than ${String(limitBytes)} bytes; nothing beyond was read`,
-        { status: response.status, ambiguous: true },
-      );
+      throw tooLarge(response.status, limitBytes);
     }
     text += decoder.decode(value, { stream: true });
   }
+}
+
+function isBounded(response: Response): response is BoundedResponse {
+  return READ_WITHIN in response;
+}
+
+function tooLarge(status: number, limitBytes: number): TokenEndpointError {
+  return new TokenEndpointError(
+    "token_response_too_large",
+    `the answer is larger than ${String(limitBytes)} bytes; nothing beyond was read`,
+    { status, ambiguous: true },
+  );
 }
 
 /** Lets a connection go without reading the rest. That may fail; nobody cares. */

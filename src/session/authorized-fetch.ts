@@ -84,7 +84,12 @@ function prepare(url: URL, input: string | URL | Request, init: RequestInit): At
   const method = init.method ?? request?.method ?? "GET";
   const streams = isStream(body);
   const own: RequestInit & { duplex?: "half" } = {
-    ...(request !== undefined && { signal: request.signal, cache: request.cache, credentials: request.credentials }),
+    ...(request !== undefined && {
+      signal: request.signal,
+      cache: request.cache,
+      credentials: request.credentials,
+      redirect: request.redirect,
+    }),
     ...init,
     method,
     ...(body !== undefined && { body }),

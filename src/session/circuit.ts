@@ -32,6 +32,7 @@ interface Open {
 }
 interface HalfOpen {
   readonly name: "half-open";
+  readonly until: number;
   readonly code: ErrorCode;
 }
 
@@ -63,18 +64,14 @@ export class Circuit {
   }
 
   /**
-   * Lets a request pass, or not. Whoever passes reports what became of it.
+   * Says whether a request would pass now.
    *
    * @throws {@link CircuitOpenError} with the time until the next probe.
    */
-  enter(): void {
+  check(): void {
     const state = this.#state;
     const now = this.#clock.monotonic();
-    if (state.name === "closed") return;
-    if (state.name === "open" && now >= state.until) {
-      this.#state = { name: "half-open", code: state.code };
-      return;
-    }
+    if (state.name === "closed" || (state.name === "open" && now >= state.until)) return;
     const waitMs = state.name === "open" ? state.until - now : MIN_OPEN_MS;
     throw new CircuitOpenError(
       `nothing is sent to this token endpoint for now: its last answers were "${state.code}"`,
@@ -82,9 +79,24 @@ export class Circuit {
     );
   }
 
-  /** A request that passed was not sent after all. */
+  /**
+   * Lets a request pass, or not. Whoever passes reports what became of it.
+   *
+   * @returns Whether it is the probe.
+   *
+   * @throws {@link CircuitOpenError} with the time until the next probe.
+   */
+  enter(): boolean {
+    this.check();
+    const state = this.#state;
+    if (state.name !== "open") return false;
+    this.#state = { ...state, name: "half-open" };
+    return true;
+  }
+
+  /** The probe was not sent after all: the next one is it. */
   abandon(): void {
-    if (this.#state.name === "half-open") this.#open(this.#state.code);
+    if (this.#state.name === "half-open") this.#state = { ...this.#state, name: "open" };
   }
 
   succeeded(): void {
@@ -100,9 +112,10 @@ export class Circuit {
     const refused = error instanceof TokenEndpointError && error.code === "client_auth_failed";
     const transient = error instanceof TransportError;
     if (!refused && !transient) {
-      // The server answered about one grant: it is there.
-      if (error instanceof ReauthorizationRequiredError || error instanceof TokenEndpointError) this.succeeded();
-      else this.abandon();
+      // The server answered about one grant: it is there. What is no proper answer may come from anything in between.
+      const answered = error instanceof ReauthorizationRequiredError || error instanceof TokenEndpointError;
+      if (answered && !error.ambiguous) this.succeeded();
+      else if (state.name === "half-open") this.#open(state.code);
       return;
     }
     if (state.name === "half-open") {

@@ -1,9 +1,15 @@
 import type { SessionEngine } from "./session-engine.ts";
 import { parseSessionKey } from "./session-key.ts";
 
-/** Stored sessions looked for at once, and how often. */
+/** Stored sessions looked for at once at first, and how often. */
 const BATCH = 500;
 const POLL_MS = 60_000;
+
+/**
+ * A session that is late by this much is nobody's: its process refreshes it on time. Sooner, each process would take up
+ * the sessions of all others, and one that nobody uses would be handed around for ever.
+ */
+const OVERDUE_MS = 30_000;
 
 /** Due sessions of a restart are begun over this long at most (requirements R-10). */
 const SPREAD_MS = 60_000;
@@ -12,6 +18,7 @@ const SPREAD_MS = 60_000;
 export class DueSessions {
   readonly #engine: SessionEngine;
   #nextPollAt = -Infinity;
+  #limit = BATCH;
 
   constructor(engine: SessionEngine) {
     this.#engine = engine;
@@ -26,10 +33,13 @@ export class DueSessions {
   }
 
   async #takeUpBatch(now: number): Promise<void> {
-    const found = await this.#engine.store.due(this.#engine.clock.now() + SPREAD_MS, BATCH);
+    const limit = this.#limit;
+    const found = await this.#engine.store.due(this.#engine.clock.now() - OVERDUE_MS, limit);
     // One session whose client cannot be found is no reason to leave the others alone.
     for (const { key, dueAt } of found) await this.#takeUp(key, dueAt).catch(() => undefined);
-    if (found.length === BATCH) this.#nextPollAt = now;
+    // What was found stays first in the list until it is refreshed, and some of it is nobody's: look beyond it.
+    this.#limit = Math.max(BATCH, 2 * found.length);
+    if (found.length === limit) this.#nextPollAt = now;
   }
 
   async #takeUp(key: string, dueAt: number): Promise<void> {
@@ -41,9 +51,9 @@ export class DueSessions {
     await this.#engine.ensureRead(entry);
     if (freshness.dueAtOf(entry) === undefined) return;
     const now = clock.now();
-    const spreadMs = random() * SPREAD_MS;
     const leftMs = entry.expiredAt - now;
-    const inMs = Math.max(dueAt - now, leftMs > 0 ? Math.min(spreadMs, leftMs) : spreadMs);
+    const spreadMs = random() * (leftMs > 0 ? Math.min(SPREAD_MS, leftMs) : SPREAD_MS);
+    const inMs = Math.max(dueAt - now, spreadMs);
     scheduler.schedule(entry, now + inMs);
   }
 }

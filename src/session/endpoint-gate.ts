@@ -70,25 +70,19 @@ export class EndpointGate {
    *
    * @param source What asks, for telling one failing session from an outage.
    *
-   * @throws {@link CircuitOpenError} at once; through `granted`: {@link RateLimitError}, the reason of `signal`.
+   * @throws {@link CircuitOpenError} at once or through `granted`; through it also: {@link RateLimitError}, the reason of
+   * `signal`.
    */
   request(
     source: unknown,
     options: { readonly foreground: boolean; readonly signal: AbortSignal; readonly waitMs: number },
   ): PlaceRequest {
-    this.#circuit.enter();
+    this.#circuit.check();
     const deadlineAt = this.#clock.monotonic() + options.waitMs;
     const priority = options.foreground ? "foreground" : "background";
     const request = this.#limiter.request({ priority, signal: options.signal, deadlineAt });
-    const granted = request.granted.then(
-      (release) => this.#place(release, source),
-      (error: unknown) => {
-        this.#circuit.abandon();
-        throw error;
-      },
-    );
     return {
-      granted,
+      granted: request.granted.then((release) => this.#enter(release, source)),
       promote: () => {
         request.promote();
       },
@@ -100,7 +94,17 @@ export class EndpointGate {
     return this.#budget.spend(error);
   }
 
-  #place(release: Release, source: unknown): Place {
+  /** The circuit has the last word: it may have opened while the request stood in line. */
+  #enter(release: Release, source: unknown): Place {
+    try {
+      return this.#place(release, source, this.#circuit.enter());
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  #place(release: Release, source: unknown, isProbe: boolean): Place {
     return {
       succeeded: () => {
         release();
@@ -117,7 +121,7 @@ export class EndpointGate {
       },
       abandon: () => {
         release();
-        this.#circuit.abandon();
+        if (isProbe) this.#circuit.abandon();
       },
     };
   }

@@ -3,7 +3,7 @@ import type { Clock } from "../lib/clock.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { formatRecord, parseRecord } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
-import type { StoredRecord, TokenStore } from "./store.ts";
+import type { Lease, StoredRecord, TokenStore } from "./store.ts";
 
 /** Time for one operation of a store: longer, and callers wait on a database instead of on us. */
 const STORE_DEADLINE_MS = 5_000;
@@ -40,8 +40,25 @@ export class GuardedStore {
 
   /** @throws {@link StoreError} */
   async read(key: string): Promise<VersionedRecord | undefined> {
-    const found = await this.#call("read", (signal) => this.#store.read(key, { signal }));
+    const found = await this.#call("read", (until) => this.#store.read(key, optionsWith(until, {})));
     return found && { record: parseRecord(found.record.value), version: found.version };
+  }
+
+  /**
+   * Reads what is about to be replaced, whatever it is: a record that nobody can read must not keep a person from
+   * signing in or out. What the store itself cannot open is deleted, so that nothing is there.
+   *
+   * @throws {@link StoreError} if the store does not answer.
+   */
+  async readToReplace(key: string): Promise<Partial<VersionedRecord>> {
+    try {
+      const found = await this.#call("read", (until) => this.#store.read(key, optionsWith(until, {})));
+      return found === undefined ? {} : { ...recordOf(found.record.value), version: found.version };
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      await this.#call("delete", (until) => this.#store.delete(key, optionsWith(until, {})));
+      return {};
+    }
   }
 
   /**
@@ -56,7 +73,7 @@ export class GuardedStore {
     ifVersion: string | undefined,
   ): Promise<string | undefined> {
     const stored = formatRecord(record, times);
-    return this.#call("write", (signal) => this.#store.write(key, stored, { signal, ifVersion }));
+    return this.#call("write", (until) => this.#store.write(key, stored, optionsWith(until, { ifVersion })));
   }
 
   /**
@@ -67,16 +84,24 @@ export class GuardedStore {
   async lease(key: string, ttlMs: number): Promise<LeaseKeeper | undefined> {
     const askedAt = this.#clock.monotonic();
     if (this.#store.lease === undefined) return new LeaseKeeper(undefined, this.#clock, ttlMs, askedAt);
-    const lease = await this.#call("lease", async (signal) => this.#store.lease?.(key, { signal, ttlMs }));
-    return lease && new LeaseKeeper(lease, this.#clock, ttlMs, askedAt);
+    const lease = await this.#call("lease", async (until) => this.#store.lease?.(key, optionsWith(until, { ttlMs })));
+    return lease && new LeaseKeeper(this.#inTime(lease), this.#clock, ttlMs, askedAt);
   }
 
   /** @throws {@link StoreError} */
   due(before: number, limit: number): Promise<readonly { readonly key: string; readonly dueAt: number }[]> {
-    return this.#call("due", async (signal) => (await this.#store.due?.({ signal, before, limit })) ?? []);
+    return this.#call("due", async (until) => (await this.#store.due?.(optionsWith(until, { before, limit }))) ?? []);
   }
 
-  async #call<T>(operation: StoreError["operation"], run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  /** A lease that cannot be given back must not hold up those who wait for the token. */
+  #inTime(lease: Lease): Lease {
+    return {
+      renew: (ttlMs) => this.#call("lease", () => lease.renew(ttlMs)),
+      release: () => this.#call("lease", () => lease.release()),
+    };
+  }
+
+  async #call<T>(operation: StoreError["operation"], run: (until: AbortController) => Promise<T>): Promise<T> {
     const deadline = new AbortController();
     let cancel = (): void => undefined;
     const late = new Promise<never>((_resolve, reject) => {
@@ -86,7 +111,7 @@ export class GuardedStore {
       }, STORE_DEADLINE_MS);
     });
     try {
-      return await Promise.race([run(deadline.signal), late]);
+      return await Promise.race([run(deadline), late]);
     } catch (error) {
       // A store's own coded errors (a wrong key, a locked file) say more than we could.
       throw OAuthError.is(error) ? error : unavailable(operation, error, "failed");
@@ -94,6 +119,29 @@ export class GuardedStore {
       cancel();
     }
   }
+}
+
+/** Adds the signal, made when a store looks at it: making one costs more than all else here, and few stores look. */
+function optionsWith<Options extends object>(
+  until: AbortController,
+  options: Options,
+): Options & { readonly signal: AbortSignal } {
+  const signal = { configurable: true, enumerable: true, get: () => until.signal };
+  return Object.defineProperty(options, "signal", signal) as Options & { readonly signal: AbortSignal };
+}
+
+/** The record, if the text is one. */
+function recordOf(text: string): { readonly record?: SessionRecord } {
+  try {
+    return { record: parseRecord(text) };
+  } catch {
+    return {};
+  }
+}
+
+/** The store answered, and what it has is of no use: sealed with a key that is gone, or changed. */
+function isUnreadable(error: unknown): boolean {
+  return error instanceof StoreError && (error.code === "decrypt_failed" || error.code === "unknown_key");
 }
 
 function unavailable(operation: StoreError["operation"], cause: unknown, what: string): StoreError {

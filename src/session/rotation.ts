@@ -16,17 +16,21 @@ import type { LeaseKeeper } from "./lease-keeper.ts";
 import { fingerprintOf } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
 import { foregroundDelay } from "./retry.ts";
-import { replaceRefreshToken, saveTokens, settleUnsaved, takeLostTokens } from "./save-tokens.ts";
+import { keepLostTokens, replaceRefreshToken, saveTokens, settleUnsaved, takeLostTokens } from "./save-tokens.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
+import { absentError, incapableStore, reauthorizationError } from "./session-errors.ts";
 
 /** Not now, and nobody's fault: somebody else is at it, or the line is long. */
 export class Postponed extends Error {
   readonly delayMs: number;
+  /** What somebody else writes may end the wait sooner. */
+  readonly watches: boolean;
 
-  constructor(delayMs: number) {
+  constructor(delayMs: number, watches: boolean) {
     super("postponed");
     this.delayMs = delayMs;
+    this.watches = watches;
   }
 }
 
@@ -68,6 +72,7 @@ export async function refreshSession(engine: SessionEngine, entry: SessionEntry,
         error instanceof Postponed
           ? waitAgain(engine, flight, error)
           : retryAgain(engine, entry, flight, history, error);
+      engine.assertOpen();
       await engine.sleep(delayMs, flight);
     }
   }
@@ -79,7 +84,8 @@ function waitAgain(engine: SessionEngine, flight: Flight, postponed: Postponed):
   if (engine.clock.monotonic() - flight.startedAt > MAX_LEASE_WAIT_MS) {
     throw new StoreError("lease_timeout", "another process has been refreshing this session for too long", "lease");
   }
-  return Math.min(postponed.delayMs, LEASE_POLL_MS * (0.5 + engine.random()));
+  const pollMs = LEASE_POLL_MS * (0.5 + engine.random());
+  return postponed.watches ? Math.min(postponed.delayMs, pollMs) : postponed.delayMs;
 }
 
 /** @throws What failed, if it is not to be repeated. */
@@ -97,8 +103,9 @@ function retryAgain(
     failures: history.failures,
     elapsedMs: now - flight.startedAt,
     mayBeSpent: error.ambiguous && mayRotate(entry),
-    ambiguousSends: history.ambiguousSends,
-    ambiguousForMs: now - history.ambiguousSince,
+    // Those of earlier flights count, too: the refresh token is the same.
+    ambiguousSends: Math.max(history.ambiguousSends, entry.record?.intent?.attempts ?? 0),
+    ambiguousForMs: history.ambiguousSends === 0 ? 0 : now - history.ambiguousSince,
   };
   const delayMs = foregroundDelay(error, state, engine.retry, engine.random);
   if (delayMs === undefined || !engine.gateOf(entry.connection).mayRetry(error)) throw error;
@@ -111,17 +118,18 @@ async function attempt(engine: SessionEngine, entry: SessionEntry, flight: Fligh
   await settleUnsaved(engine, entry);
   const before = moveOn(engine, entry, flight, history, await engine.read(entry));
   if (before !== undefined) return before;
-  assertRenewable(engine, entry);
+  assertRenewable(engine, entry, flight);
 
   const lease = await engine.store.lease(entry.key, engine.leaseTtlMs);
-  if (lease === undefined) throw new Postponed(engine.leaseTtlMs / 3);
+  if (lease === undefined) throw new Postponed(engine.leaseTtlMs / 3, true);
   try {
     const meanwhile = moveOn(engine, entry, flight, history, await engine.read(entry));
     if (meanwhile !== undefined) return meanwhile;
-    assertRenewable(engine, entry);
+    assertRenewable(engine, entry, flight);
     awaitOrphan(engine, entry);
+    const { version } = entry;
     const place = await takePlace(engine, entry, flight);
-    return await spend(engine, entry, flight, history, lease, place);
+    return await spend(engine, entry, flight, history, lease, place, version);
   } finally {
     // Tokens that could not be saved hold the lease until they are.
     if (entry.unsaved?.lease !== lease) await lease.release();
@@ -156,10 +164,12 @@ export function mayRotate(entry: SessionEntry): boolean {
 }
 
 /** @throws {@link ReauthorizationRequiredError}, {@link RateLimitError}, {@link ConfigurationError} */
-function assertRenewable(engine: SessionEngine, entry: SessionEntry): void {
+function assertRenewable(engine: SessionEngine, entry: SessionEntry, flight: Flight): void {
   engine.assertGuard(entry);
-  if (entry.obtain !== undefined) return;
   const { record } = entry;
+  // Signed out while this was under way: only who asks after that begins anew.
+  if (record?.state === "revoked" && record.generation > flight.seenGeneration) throw absentError();
+  if (entry.obtain !== undefined) return;
   if (record === undefined || record.state === "revoked") throw absentError();
   if (record.state === "reauthorization_required") throw reauthorizationError(record.cause ?? "refresh_token_dead");
   if (record.tokens?.refreshToken === undefined) throw reauthorizationError("refresh_token_absent");
@@ -167,37 +177,6 @@ function assertRenewable(engine: SessionEngine, entry: SessionEntry): void {
     throw reauthorizationError("connection_changed");
   }
   if (mayRotate(entry) && !engine.mayRotateTokens) throw incapableStore();
-}
-
-/** The error of a session that nobody signed in, or that was signed out. */
-export function absentError(): ReauthorizationRequiredError {
-  return new ReauthorizationRequiredError("refresh_token_absent", "there are no tokens for this session; sign in");
-}
-
-const CAUSES: Readonly<Record<ReauthorizationCause, string>> = {
-  refresh_token_dead: "the refresh token is used, expired or revoked",
-  refresh_token_absent: "there is no refresh token, and the access token has ended",
-  rotation_lost:
-    "a refresh token was replaced, and its replacement got lost on the way; it may also be a sign of theft",
-  absolute_lifetime_over: "the longest life of a login at this warehouse is over",
-  interaction_required: "the warehouse, or its administrator, wants the person to sign in",
-  connection_changed: "the stored tokens belong to another client or warehouse",
-  key_removed: "the key that the tokens were sealed with is gone",
-};
-
-/** The error of a session for which a person must sign in again. */
-export function reauthorizationError(cause: ReauthorizationCause): ReauthorizationRequiredError {
-  return new ReauthorizationRequiredError(cause, `${CAUSES[cause]}; sign in again`);
-}
-
-/** The error of a store that cannot keep two processes from spending the same refresh token. */
-export function incapableStore(): ConfigurationError {
-  return new ConfigurationError(
-    "store_incapable",
-    'this warehouse replaces refresh tokens when they are used, which needs a store with compare-and-set and "lease"; ' +
-      "without them two processes lose the session",
-    "store",
-  );
 }
 
 /** Announcements by others that were not cleared, and since when we know them, monotonic milliseconds. */
@@ -214,7 +193,8 @@ function awaitOrphan(engine: SessionEngine, entry: SessionEntry): void {
     orphans.set(entry, known);
   }
   const leftMs = known.since + engine.leaseTtlMs - now;
-  if (leftMs > 0 && engine.clock.now() < entry.expiredAt) throw new Postponed(leftMs);
+  const isGood = engine.clock.now() < entry.expiredAt && entry.rejectedToken !== entry.accessToken;
+  if (leftMs > 0 && isGood) throw new Postponed(leftMs, true);
 }
 
 async function takePlace(engine: SessionEngine, entry: SessionEntry, flight: Flight): Promise<Place> {
@@ -222,7 +202,7 @@ async function takePlace(engine: SessionEngine, entry: SessionEntry, flight: Fli
   const waitMs = gate.waitMs(flight.foreground);
   if (waitMs > MAX_WAIT_UNDER_LEASE_MS) {
     const leftMs = flight.startedAt + engine.retry.totalMs - engine.clock.monotonic();
-    if (!flight.foreground || waitMs < leftMs) throw new Postponed(waitMs);
+    if (!flight.foreground || waitMs < leftMs) throw new Postponed(waitMs, false);
     throw new RateLimitError("rate_limited", "too many refreshes wait for this token endpoint", Math.ceil(waitMs));
   }
   const { signal } = flight.cancel;
@@ -242,23 +222,32 @@ async function spend(
   history: History,
   lease: LeaseKeeper,
   place: Place,
+  readVersion: string | undefined,
 ): Promise<string> {
   const base = entry.record;
+  let announced: string | undefined;
   try {
-    if (base !== undefined && mayRotate(entry)) await announce(engine, entry, base);
+    // A logout or a login in this process came while the line was long.
+    if (entry.version !== readVersion) throw new Postponed(0, true);
+    if (base !== undefined && mayRotate(entry)) announced = await announce(engine, entry, base);
     if (!lease.isOurs) {
       throw new StoreError("lease_lost", "the lease ended before anything was sent: this process was paused", "lease");
     }
     engine.assertOpen();
   } catch (error) {
     place.abandon();
-    // What was announced and not sent did not happen.
-    if (base !== undefined && entry.record?.intent !== base.intent) await engine.writeQuietly(entry, base);
+    // What was announced and not sent did not happen. A logout that came meanwhile did.
+    if (base !== undefined && announced !== undefined && entry.version === announced) {
+      await engine.writeQuietly(entry, base);
+    }
     throw error;
   }
   if (!history.announced) engine.emit(entry, { type: "refresh_started", reason: flight.reason });
   history.announced = true;
   const sentAt = engine.clock.monotonic();
+  // What this process writes while the answer is on its way, a logout or a login, is not ours to write over.
+  const { version: sentVersion } = entry;
+  const generation = Math.max(entry.generation, flight.seenGeneration) + 1;
   flight.sent = true;
   let outcome: Awaited<ReturnType<typeof renew>>;
   try {
@@ -266,10 +255,9 @@ async function spend(
     place.succeeded();
   } catch (error) {
     place.failed(error);
-    return afterFailure(engine, entry, flight, history, lease, { base, sentAt, error });
+    return afterFailure(engine, entry, flight, history, lease, { base, sentVersion, error });
   }
   const { tokens, rotated, lifetimeInvalid } = outcome;
-  const generation = Math.max(entry.generation, flight.seenGeneration) + 1;
   const record: SessionRecord = {
     generation,
     state: "active",
@@ -281,10 +269,20 @@ async function spend(
     revokeLate: false,
   };
   const sentRefreshToken = base?.tokens?.refreshToken;
-  await saveTokens(engine, entry, { record, ifVersion: entry.version, sentRefreshToken, lease, attempts: 0 });
+  const kept = await saveTokens(engine, entry, {
+    record,
+    ifVersion: sentVersion,
+    sentRefreshToken,
+    lease,
+    attempts: 0,
+  });
   engine.countRefresh(entry);
-  takeLostTokens(entry);
   if (entry.record?.state !== "active" || entry.accessToken === undefined) throw absentError();
+  if (!kept) {
+    engine.emit(entry, { type: "refresh_adopted" });
+    return entry.accessToken;
+  }
+  takeLostTokens(entry);
   engine.emit(entry, {
     type: "refresh_succeeded",
     durationMs: engine.clock.monotonic() - sentAt,
@@ -295,8 +293,12 @@ async function spend(
   return entry.accessToken;
 }
 
-/** Writes down what is about to be done: proof that the store can be written, and a trace if we do not come back. */
-async function announce(engine: SessionEngine, entry: SessionEntry, base: SessionRecord): Promise<void> {
+/**
+ * Writes down what is about to be done: proof that the store can be written, and a trace if we do not come back.
+ *
+ * @returns The version of what was written.
+ */
+async function announce(engine: SessionEngine, entry: SessionEntry, base: SessionRecord): Promise<string> {
   const refreshToken = base.tokens?.refreshToken ?? "";
   const fingerprint = await fingerprintOf(refreshToken);
   const earlier = base.intent?.fingerprint === fingerprint ? base.intent.attempts : 0;
@@ -314,8 +316,9 @@ async function announce(engine: SessionEngine, entry: SessionEntry, base: Sessio
     engine.freshness.storedTimes(entry, record),
     entry.version,
   );
-  if (version === undefined) throw new Postponed(0);
+  if (version === undefined) throw new Postponed(0, true);
   engine.apply(entry, { record, version });
+  return version;
 }
 
 async function renew(
@@ -338,7 +341,8 @@ async function renew(
 
 interface Failure {
   readonly base: SessionRecord | undefined;
-  readonly sentAt: number;
+  /** The version that was current when the request left. */
+  readonly sentVersion: string | undefined;
   readonly error: unknown;
 }
 
@@ -349,18 +353,18 @@ async function afterFailure(
   flight: Flight,
   history: History,
   lease: LeaseKeeper,
-  { base, error }: Failure,
+  { base, sentVersion, error }: Failure,
 ): Promise<string> {
   if (base?.tokens === undefined || entry.obtain !== undefined) throw error;
   const rescued = typeof error === "object" && error !== null ? rescuedRefreshToken(error) : undefined;
   if (rescued !== undefined && rescued !== base.tokens.refreshToken) {
     const tokens = replaceRefreshToken(base.tokens, rescued);
-    const generation = entry.generation + 1;
-    flight.seenGeneration = generation;
+    const generation = Math.max(base.generation, flight.seenGeneration) + 1;
     history.ambiguousSends = 0;
     const record = { ...base, generation, tokens, rotates: true, intent: undefined };
     const sentRefreshToken = base.tokens.refreshToken;
-    await saveTokens(engine, entry, { record, ifVersion: entry.version, sentRefreshToken, lease, attempts: 0 });
+    const unsaved = { record, ifVersion: sentVersion, sentRefreshToken, lease, attempts: 0 };
+    if (await saveTokens(engine, entry, unsaved)) flight.seenGeneration = generation;
     throw error;
   }
   if (error instanceof ReauthorizationRequiredError) {
@@ -372,7 +376,7 @@ async function afterFailure(
     throw error;
   }
   // Proven not to be processed: what was announced did not happen.
-  if (mayRotate(entry)) await engine.writeQuietly(entry, base);
+  if (mayRotate(entry) && entry.version === sentVersion) await engine.writeQuietly(entry, base);
   throw error;
 }
 
@@ -388,19 +392,25 @@ async function confirmDead(
   if (engine.store.durable) await engine.sleep(CONFIRM_WAIT_MS, flight);
   const token = moveOn(engine, entry, flight, history, await engine.read(entry));
   if (token !== undefined) return token;
-  const record = entry.record ?? base;
-  if (record.state === "revoked") throw absentError();
+  const { record } = entry;
+  if (record === undefined || record.state === "revoked") throw absentError();
+  // The one that was answered dead is no longer the one that is stored, and only the stored one counts.
+  if (record.state === "active" && record.tokens?.refreshToken !== base.tokens?.refreshToken)
+    throw new Postponed(0, true);
   const lost = takeLostTokens(entry);
   if (lost?.refreshToken !== undefined && lost.refreshToken !== record.tokens?.refreshToken) {
     // Where the last writer wins, the one that lost here may be the one that lives: it is tried once.
     flight.seenGeneration = record.generation + 1;
-    await engine.writeQuietly(entry, { ...record, generation: record.generation + 1, tokens: lost, intent: undefined });
-    throw new Postponed(0);
+    const revived = { ...record, generation: record.generation + 1, tokens: lost, intent: undefined };
+    await engine.writeQuietly(entry, { ...revived, state: "active", cause: undefined });
+    if (entry.record?.tokens !== lost) keepLostTokens(entry, lost);
+    throw new Postponed(0, true);
   }
+  if (record.state === "reauthorization_required") throw reauthorizationError(record.cause ?? "refresh_token_dead");
   const cause = causeOfDeath(engine, entry, history, base, error);
   const dead: SessionRecord = { ...record, state: "reauthorization_required", cause, intent: undefined };
   const version = await engine.store.write(entry.key, dead, engine.freshness.storedTimes(entry, dead), entry.version);
-  if (version === undefined) throw new Postponed(0);
+  if (version === undefined) throw new Postponed(0, true);
   engine.apply(entry, { record: dead, version });
   if (cause === "rotation_lost") engine.emit(entry, { type: "rotation_lost" });
   engine.emit(entry, { type: "reauthorization_required", cause });

@@ -13,6 +13,11 @@ const SAVE_RETRY = { baseMs: 500, capMs: 30_000 } as const;
 /** Tokens that lost a conflict, kept until those that won have been refreshed once: at some servers the last one lives. */
 const lostConflict = new WeakMap<SessionEntry, TokenSet>();
 
+/** Keeps tokens that lost a conflict. */
+export function keepLostTokens(entry: SessionEntry, tokens: TokenSet): void {
+  lostConflict.set(entry, tokens);
+}
+
 /** Takes the tokens that lost a conflict, if there are any. */
 export function takeLostTokens(entry: SessionEntry): TokenSet | undefined {
   const tokens = lostConflict.get(entry);
@@ -23,16 +28,29 @@ export function takeLostTokens(entry: SessionEntry): TokenSet | undefined {
 /**
  * Saves what a refresh brought before anybody gets it. If the store fails, the tokens stay in memory, this process is
  * served from there, and saving goes on in the background.
+ *
+ * @returns `false` if others had written: what they wrote is what counts now.
  */
-export async function saveTokens(engine: SessionEngine, entry: SessionEntry, unsaved: UnsavedTokens): Promise<void> {
+export async function saveTokens(engine: SessionEngine, entry: SessionEntry, unsaved: UnsavedTokens): Promise<boolean> {
+  const { ifVersion: sentVersion } = unsaved;
   entry.unsaved = unsaved;
   try {
-    await trySave(engine, entry, unsaved);
+    return await trySave(engine, entry, unsaved);
   } catch (error) {
     noteFailure(engine, entry, unsaved, error);
-    engine.apply(entry, { record: unsaved.record, version: unsaved.ifVersion ?? "" });
+    // A logout or a login in this process counts even while the store cannot be asked.
+    const isCurrent = entry.version === sentVersion && entry.unsaved === unsaved;
+    if (isCurrent) engine.apply(entry, { record: unsaved.record, version: unsaved.ifVersion ?? "" });
+    else entry.unsaved = unsaved;
     keepSaving(engine, entry, unsaved);
+    return isCurrent;
   }
+}
+
+/** Lets go of what could not be saved, because something newer was written over it. */
+export function dropUnsaved(entry: SessionEntry): void {
+  lostConflict.delete(entry);
+  if (entry.unsaved !== undefined) void settle(entry, entry.unsaved);
 }
 
 /**
@@ -45,33 +63,41 @@ export async function settleUnsaved(engine: SessionEngine, entry: SessionEntry):
   if (unsaved !== undefined) await trySave(engine, entry, unsaved);
 }
 
-async function trySave(engine: SessionEngine, entry: SessionEntry, unsaved: UnsavedTokens): Promise<void> {
+async function trySave(engine: SessionEngine, entry: SessionEntry, unsaved: UnsavedTokens): Promise<boolean> {
   let { record } = unsaved;
   for (let conflicts = 0; conflicts <= MAX_CONFLICTS; conflicts++) {
     const times = engine.freshness.storedTimes(entry, record);
     const version = await engine.store.write(entry.key, record, times, unsaved.ifVersion);
     if (version !== undefined) {
       engine.apply(entry, { record, version });
-      return settle(entry, unsaved);
+      await settle(entry, unsaved);
+      return true;
     }
     const stored = await engine.store.read(entry.key);
+    if (stored !== undefined && stored.record.generation < unsaved.record.generation - 1) {
+      throw new StoreError("store_unavailable", "the store answered with an older copy than it had", "read");
+    }
     if (stored === undefined || stored.record.state === "revoked") {
       engine.apply(entry, stored);
       await settle(entry, unsaved);
-      if (stored?.record.revokeLate !== false) await revokeQuietly(entry, record.tokens);
-      return;
+      if (stored?.record.revokeLate === true) await revokeQuietly(entry, record.tokens);
+      return false;
     }
     const storedToken = stored.record.tokens?.refreshToken;
     if (storedToken === record.tokens?.refreshToken && storedToken !== unsaved.sentRefreshToken) {
       // An earlier try of ours was written although its answer got lost.
       engine.apply(entry, stored);
-      return settle(entry, unsaved);
+      await settle(entry, unsaved);
+      return true;
     }
     if (storedToken !== unsaved.sentRefreshToken) {
       engine.emit(entry, { type: "refresh_conflict" });
-      if (record.tokens !== undefined) lostConflict.set(entry, record.tokens);
+      // After another login there is nothing to go back to.
+      const isSameLogin = stored.record.loginAt === record.loginAt;
+      if (record.tokens !== undefined && isSameLogin) lostConflict.set(entry, record.tokens);
       engine.apply(entry, stored);
-      return settle(entry, unsaved);
+      await settle(entry, unsaved);
+      return false;
     }
     // Somebody wrote something else into the record; the refresh token in it is the one we spent.
     record = { ...record, generation: Math.max(record.generation, stored.record.generation + 1) };
@@ -82,14 +108,8 @@ async function trySave(engine: SessionEngine, entry: SessionEntry, unsaved: Unsa
 
 async function settle(entry: SessionEntry, unsaved: UnsavedTokens): Promise<void> {
   if (entry.unsaved === unsaved) entry.unsaved = undefined;
+  unsaved.cancelRetry?.();
   await unsaved.lease.release();
-}
-
-/** Lets go of tokens that a login or logout made obsolete, and of the lease they held. */
-export function dropUnsaved(entry: SessionEntry): void {
-  const { unsaved } = entry;
-  entry.unsaved = undefined;
-  void unsaved?.lease.release();
 }
 
 /** A logout came first: what the server issued after it is of no use to anybody. */
@@ -105,12 +125,12 @@ function noteFailure(engine: SessionEngine, entry: SessionEntry, unsaved: Unsave
 
 function keepSaving(engine: SessionEngine, entry: SessionEntry, unsaved: UnsavedTokens): void {
   const delayMs = backoffDelay(unsaved.attempts - 1, { ...SAVE_RETRY, random: engine.random });
-  engine.clock.setTimer(
+  unsaved.cancelRetry = engine.clock.setTimer(
     () => {
       if (entry.unsaved !== unsaved || engine.closed) return;
       trySave(engine, entry, unsaved).catch((error: unknown) => {
         noteFailure(engine, entry, unsaved, error);
-        keepSaving(engine, entry, unsaved);
+        if (entry.unsaved === unsaved && !engine.closed) keepSaving(engine, entry, unsaved);
       });
     },
     delayMs,

@@ -52,7 +52,7 @@ export class SessionDirectory {
     const localKey = formatLocalKey(identity);
     const known = connection.entries.get(localKey);
     if (known !== undefined) return known;
-    const entry = new SessionEntry(connection, localKey, identity, this.#options.clock.now());
+    const entry = new SessionEntry(connection, localKey, this.#options.clock.now());
     connection.entries.set(localKey, entry);
     this.#evictSome();
     return entry;
@@ -75,11 +75,8 @@ export class SessionDirectory {
   async resolve(description: SessionDescription): Promise<SessionEntry | undefined> {
     const known = this.find(description);
     if (known !== undefined) return known;
-    const { connectionId, subject, tenant, label } = description;
-    const connection = await this.#resolveConnection(description, connectionId);
-    if (connection === undefined) return undefined;
-    const identity = { subject, ...(tenant !== undefined && { tenant }), ...(label !== undefined && { label }) };
-    return this.entryOf(connection, Object.freeze(identity));
+    const connection = await this.#resolveConnection(description, description.connectionId);
+    return connection && this.entryOf(connection, description);
   }
 
   async #resolveConnection(description: SessionDescription, connectionId: string): Promise<Connection | undefined> {

@@ -1,4 +1,10 @@
-import { OAuthError, SessionClosedError, StoreError, internalsOf } from "../core/index.ts";
+import {
+  OAuthError,
+  ReauthorizationRequiredError,
+  SessionClosedError,
+  StoreError,
+  internalsOf,
+} from "../core/index.ts";
 import type { TokenSet } from "../core/index.ts";
 import { abortable } from "../lib/abortable.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -15,15 +21,15 @@ import type { SessionRecord } from "./record.ts";
 import { RefreshGuard } from "./refresh-guard.ts";
 import type { RefreshOptions } from "./refresh-policy.ts";
 import { RefreshScheduler } from "./refresh-scheduler.ts";
-import { backgroundDelay } from "./retry.ts";
 import type { RetryPolicy } from "./retry.ts";
-import { Postponed, mayRotate, refreshSession } from "./rotation.ts";
-import { settleUnsaved } from "./save-tokens.ts";
+import { Postponed, refreshSession } from "./rotation.ts";
+import { dropUnsaved, settleUnsaved } from "./save-tokens.ts";
 import { SessionDirectory } from "./session-directory.ts";
 import type { ResolveClient } from "./session-directory.ts";
 import type { SessionEntry } from "./session-entry.ts";
 import { FUTURE_TOLERANCE_MS, SessionFreshness, isRenewable } from "./session-freshness.ts";
 import type { TokenStore } from "./store.ts";
+import { troubleAfter } from "./trouble.ts";
 import { sleep, withDeadline } from "./waits.ts";
 
 /** Where background work runs. */
@@ -146,6 +152,8 @@ export class SessionEngine {
     entry.record = found?.record;
     entry.version = found?.version;
     entry.readAt = this.clock.now();
+    // Another process succeeded where this one had failed.
+    if (before !== undefined && before.generation < (found?.record.generation ?? 0)) entry.trouble = undefined;
     const tokens = found?.record.tokens;
     if (tokens === undefined) {
       entry.accessToken = undefined;
@@ -184,15 +192,20 @@ export class SessionEngine {
     const giveUpAt = this.clock.monotonic() + STALE_READ_MS;
     for (;;) {
       const found = await this.store.read(entry.key);
-      if (found === undefined || found.record.generation >= entry.generation) return found;
-      if (this.clock.monotonic() >= giveUpAt) return { record: entry.record ?? found.record, version: found.version };
+      if ((found?.record.generation ?? 0) >= entry.generation) return found;
+      if (this.clock.monotonic() >= giveUpAt) {
+        return found && { record: entry.record ?? found.record, version: found.version };
+      }
       await this.sleep(STALE_READ_POLL_MS);
     }
   }
 
   /** Reads what was never read. @throws {@link StoreError} */
   async ensureRead(entry: SessionEntry): Promise<void> {
-    if (entry.readAt === -Infinity) this.apply(entry, await this.read(entry));
+    if (entry.readAt !== -Infinity) return;
+    const found = await this.read(entry);
+    // A login, a logout or a flight may have known better meanwhile.
+    if (entry.readAt === -Infinity) this.apply(entry, found);
   }
 
   /** Looks at a copy again, without anybody waiting. Tokens that are not saved yet are newer than anything there. */
@@ -200,9 +213,11 @@ export class SessionEngine {
     if (entry.unsaved !== undefined || entry.flight !== undefined) return;
     entry.readAt = this.clock.now();
     entry.quickUntil = Math.min(entry.staleAt, entry.readAt + this.freshness.copyAgeMs(entry));
+    const { version } = entry;
     this.run(
       this.read(entry).then((found) => {
-        if (entry.flight === undefined && entry.unsaved === undefined) this.apply(entry, found);
+        const isSame = entry.version === version && entry.flight === undefined && entry.unsaved === undefined;
+        if (isSame) this.apply(entry, found);
       }),
     );
   }
@@ -247,6 +262,9 @@ export class SessionEngine {
       entry.trouble = undefined;
       return token;
     } catch (error) {
+      // Somebody signed in meanwhile: what had ended was the session before.
+      const isOver = error instanceof ReauthorizationRequiredError && entry.generation > flight.seenGeneration;
+      if (isOver && isRenewable(entry)) throw error;
       throw this.#noteTrouble(entry, error, startedAt);
     } finally {
       entry.flight = undefined;
@@ -258,24 +276,13 @@ export class SessionEngine {
   /** Remembers why a refresh failed and when to try again, and says so. */
   #noteTrouble(entry: SessionEntry, error: unknown, startedAt: number): unknown {
     if (error instanceof SessionClosedError) return error;
-    const known = OAuthError.is(error) ? error : undefined;
-    const postponed = error instanceof Postponed ? error : undefined;
-    const failures = (entry.trouble?.failures ?? 0) + (postponed === undefined ? 1 : 0);
-    const state = {
-      failures,
-      mayBeSpent: known?.ambiguous === true && mayRotate(entry),
-      ambiguousSends: entry.record?.intent?.attempts ?? 0,
-      ambiguousForMs: this.clock.now() - (entry.record?.intent?.startedAt ?? this.clock.now()),
-    };
-    const delayMs = postponed?.delayMs ?? backgroundDelay(known, state, this.retry, this.random);
-    const retryAt = delayMs === undefined ? Infinity : this.clock.monotonic() + Math.max(1, delayMs);
-    const code = known?.code ?? entry.trouble?.code;
-    entry.trouble = { code, failures, retryAt };
-    if (postponed !== undefined) {
+    entry.trouble = troubleAfter(error, entry, this);
+    if (error instanceof Postponed) {
       return new StoreError("lease_timeout", "another process is refreshing this session", "lease");
     }
-    if (known !== undefined) {
-      this.emit(entry, { type: "refresh_failed", code: known.code, durationMs: this.clock.monotonic() - startedAt });
+    // That a person must sign in is said once, when it is found out, and not each time somebody asks.
+    if (OAuthError.is(error) && !(error instanceof ReauthorizationRequiredError)) {
+      this.emit(entry, { type: "refresh_failed", code: error.code, durationMs: this.clock.monotonic() - startedAt });
     }
     return error;
   }
@@ -320,7 +327,10 @@ export class SessionEngine {
   /** One timer for all callers of a flight that have no signal of their own. */
   #boundedWait(flight: Flight, promise: Promise<string>): Promise<string> {
     const message = `no access token within ${String(CALLER_WAIT_MS)} ms; the refresh goes on`;
-    flight.bounded ??= withDeadline(this.clock, CALLER_WAIT_MS, message, () => promise);
+    flight.bounded ??= withDeadline(this.clock, CALLER_WAIT_MS, message, () => promise).finally(() => {
+      // Whoever comes after a timeout has a time of its own.
+      flight.bounded = undefined;
+    });
     return flight.bounded;
   }
 
@@ -422,8 +432,9 @@ export class SessionEngine {
     const flights: Promise<unknown>[] = [];
     for (const { flight } of this.#flying) {
       if (flight?.promise === undefined) continue;
-      if (flight.sent) flights.push(flight.promise.catch(() => undefined));
-      else flight.cancel.abort(closed);
+      // One that was not sent has a lease to give back, and an announcement to take back.
+      flights.push(flight.promise.catch(() => undefined));
+      if (!flight.sent) flight.cancel.abort(closed);
     }
     const drained = Promise.allSettled([...flights, ...this.#tasks]);
     if (flights.length + this.#tasks.size > 0) await Promise.race([drained, this.sleep(drainMs)]);
@@ -433,6 +444,9 @@ export class SessionEngine {
   async #saveAll(): Promise<readonly string[]> {
     const unsaved = [...this.directory.entries()].filter((entry) => entry.unsaved !== undefined);
     await Promise.allSettled(unsaved.map((entry) => settleUnsaved(this, entry)));
-    return unsaved.filter((entry) => entry.unsaved !== undefined).map(({ key }) => key);
+    const lost = unsaved.filter((entry) => entry.unsaved !== undefined).map(({ key }) => key);
+    // Nobody here saves any more: others may have the lease, and no timer may hold the process.
+    for (const entry of unsaved) dropUnsaved(entry);
+    return lost;
   }
 }

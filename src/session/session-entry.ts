@@ -1,30 +1,21 @@
-import type { ErrorCode, OAuthClient, TokenSet } from "../core/index.ts";
+import type { OAuthClient, TokenSet } from "../core/index.ts";
 import type { DueSlot } from "../lib/due-queue.ts";
 import type { Connection } from "./connection.ts";
 import type { Flight } from "./flight.ts";
 import type { SessionRecord } from "./record.ts";
-import { formatSessionKey } from "./session-key.ts";
+import { formatSessionKey, parseLocalKey } from "./session-key.ts";
 import type { SessionIdentity } from "./session-key.ts";
+import type { TokenSession } from "./token-session.ts";
+import type { Trouble } from "./trouble.ts";
 import type { UnsavedTokens } from "./unsaved-tokens.ts";
 
 /** How a session without a person gets tokens. */
 export type Obtain = (client: OAuthClient, options: { readonly signal: AbortSignal }) => Promise<TokenSet>;
 
-/** Trouble of a session: absent while all is well, as it is for nearly all of a million. */
-export interface Trouble {
-  /** Why the last refresh failed; `undefined` if it was only put off. */
-  readonly code: ErrorCode | undefined;
-  /** In a row. */
-  readonly failures: number;
-  /** No refresh in the background before this, monotonic milliseconds: the wall clock may jump. */
-  readonly retryAt: number;
-}
-
 /** What one process knows of one session. There may be a million of them, so it has no more fields than it needs. */
 export class SessionEntry {
   readonly connection: Connection;
   readonly localKey: string;
-  readonly identity: SessionIdentity;
   obtain: Obtain | undefined = undefined;
 
   /** As last read or written; `undefined` before the first read, and for an absent session. */
@@ -51,13 +42,14 @@ export class SessionEntry {
   /** Refreshes left to this session, and when that was counted, monotonic milliseconds. */
   guardLeft: number;
   guardAt: number;
+  /** What applications hold of it. One for each session, and not for each call. */
+  handle: TokenSession | undefined = undefined;
   /** No longer the one that the manager knows. */
   evicted = false;
 
-  constructor(connection: Connection, localKey: string, identity: SessionIdentity, usedAt: number) {
+  constructor(connection: Connection, localKey: string, usedAt: number) {
     this.connection = connection;
     this.localKey = localKey;
-    this.identity = identity;
     this.usedAt = usedAt;
     this.readAt = this.quickUntil = this.staleAt = this.expiredAt = -Infinity;
     this.quickFrom = this.guardAt = 0;
@@ -66,6 +58,11 @@ export class SessionEntry {
 
   get key(): string {
     return formatSessionKey(this.localKey, this.connection.connectionId);
+  }
+
+  /** Frozen. Read from the key: a million copies of what stands there already would be kept for the few that are asked. */
+  get identity(): SessionIdentity {
+    return parseLocalKey(this.localKey);
   }
 
   get generation(): number {

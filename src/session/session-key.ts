@@ -67,6 +67,12 @@ export function formatLocalKey({ tenant, subject, label }: SessionIdentity): str
   return [tenant, subject, label].map((part) => encodeURIComponent(part ?? "")).join("/");
 }
 
+/** Reads back what {@link formatLocalKey} wrote. */
+export function parseLocalKey(localKey: string): SessionIdentity {
+  const [tenant = "", subject = "", label = ""] = localKey.split("/").map(decodeURIComponent);
+  return Object.freeze({ subject, ...(tenant !== "" && { tenant }), ...(label !== "" && { label }) });
+}
+
 /** What a store calls a session: readable, without a secret, every part encoded so that none can pretend to be two. */
 export function formatSessionKey(localKey: string, connectionId: string): string {
   return `${localKey}/${connectionId}`;

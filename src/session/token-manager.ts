@@ -1,4 +1,4 @@
-import { ConfigurationError, StoreError, TokenSet, invalidArgument } from "../core/index.ts";
+import { ConfigurationError, TokenSet, invalidArgument } from "../core/index.ts";
 import type { OAuthClient, SignalOptions } from "../core/index.ts";
 import { systemClock } from "../lib/clock.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -6,12 +6,11 @@ import type { ConcurrencyOptions } from "./endpoint-gate.ts";
 import { EventHub } from "./events.ts";
 import type { SessionEvent } from "./events.ts";
 import { memoryStore } from "./memory-store.ts";
-import type { SessionRecord } from "./record.ts";
 import type { RefreshOptions } from "./refresh-policy.ts";
 import { DEFAULT_RETRY } from "./retry.ts";
-import type { RetryOptions } from "./retry.ts";
-import { incapableStore } from "./rotation.ts";
-import { dropUnsaved } from "./save-tokens.ts";
+import type { RetryOptions, RetryPolicy } from "./retry.ts";
+import { replaceRecord } from "./replace-record.ts";
+import { incapableStore } from "./session-errors.ts";
 import { SessionEngine } from "./session-engine.ts";
 import type { ResolveClient } from "./session-directory.ts";
 import type { Background } from "./session-engine.ts";
@@ -91,9 +90,6 @@ const MIN_LEASE_MS = 1_000;
 /** Time that `close` gives to what was sent. */
 const DEFAULT_DRAIN_MS = 15_000;
 
-/** Writers of the same session at the same moment that a login gives way to. */
-const MAX_CONFLICTS = 10;
-
 /**
  * Keeps sessions: one for a process, for all clients and subjects.
  *
@@ -114,7 +110,6 @@ const MAX_CONFLICTS = 10;
 export class TokenManager {
   readonly #engine: SessionEngine;
   readonly #events = new EventHub();
-  readonly #sessions = new WeakMap<SessionEntry, TokenSession>();
   #closing: Promise<{ readonly unsaved: readonly string[] }> | undefined;
 
   /** @throws {@link ConfigurationError} `config_invalid`. Starts nothing. */
@@ -127,7 +122,7 @@ export class TokenManager {
       random,
       events: this.#events,
       refresh: options.refresh ?? {},
-      retry: { ...DEFAULT_RETRY, ...options.retry },
+      retry: retryPolicyOf(options.retry),
       concurrency: options.concurrency ?? {},
       background: options.background ?? "detached",
       resolveClient: options.resolveClient,
@@ -139,7 +134,7 @@ export class TokenManager {
   /**
    * Saves the tokens of a login; replaces what was there.
    *
-   * @throws {@link StoreError}; {@link ConfigurationError} `store_incapable`, `tokens_invalid` (of another client).
+   * @throws `StoreError`; {@link ConfigurationError} `store_incapable`, `tokens_invalid` (of another client).
    */
   async save(
     client: OAuthClient,
@@ -156,38 +151,17 @@ export class TokenManager {
     if (rotates && !this.#engine.mayRotateTokens) throw incapableStore();
     const entry = this.#engine.directory.entryOf(this.#engine.directory.connectionOf(client), checkIdentity(identity));
     entry.usedAt = this.#engine.clock.now();
-    await this.#write(entry, tokens);
-    entry.trouble = undefined;
-    dropUnsaved(entry);
+    await replaceRecord(this.#engine, entry, (before) => ({
+      state: "active",
+      cause: undefined,
+      tokens,
+      rotates: before?.rotates ?? false,
+      loginAt: tokens.obtainedAt,
+      revokeLate: false,
+    }));
     const { expiresAt, scopes } = tokens;
     this.#engine.emit(entry, { type: "tokens_issued", expiresAt, scopes });
     return this.#sessionOf(entry);
-  }
-
-  /** A login wins over everything: over the record, a tombstone, a refresh in the air. */
-  async #write(entry: SessionEntry, tokens: TokenSet): Promise<void> {
-    const { store } = this.#engine;
-    for (let conflicts = 0; conflicts < MAX_CONFLICTS; conflicts++) {
-      const found = await store.read(entry.key).catch(replaceUnreadable);
-      const generation = Math.max(found?.record.generation ?? 0, entry.generation) + 1;
-      const record: SessionRecord = {
-        generation,
-        state: "active",
-        cause: undefined,
-        tokens,
-        rotates: found?.record.rotates ?? false,
-        loginAt: tokens.obtainedAt,
-        intent: undefined,
-        revokeLate: false,
-      };
-      const times = this.#engine.freshness.storedTimes(entry, record);
-      const version = await store.write(entry.key, record, times, found?.version);
-      if (version !== undefined) {
-        this.#engine.apply(entry, { record, version });
-        return;
-      }
-    }
-    throw new StoreError("store_unavailable", "the record changed under every try to write it", "write");
   }
 
   /** Gives the session. Reads nothing; the same identity is the same flight. */
@@ -259,18 +233,19 @@ export class TokenManager {
     return this.#events.on(type, listener as (event: SessionEvent) => void);
   }
 
-  /** A handle costs little, but one for each session and not for each call costs less. */
   #sessionOf(entry: SessionEntry): TokenSession {
-    let session = this.#sessions.get(entry);
-    if (session === undefined) this.#sessions.set(entry, (session = TokenSession.of(this.#engine, entry)));
-    return session;
+    return (entry.handle ??= TokenSession.of(this.#engine, entry));
   }
 }
 
-/** A login may replace a record that cannot be read, or nobody could ever sign in again. */
-function replaceUnreadable(error: unknown): undefined {
-  if (error instanceof StoreError && error.code !== "store_unavailable") return undefined;
-  throw error;
+/** An option that is there and `undefined` counts as absent. */
+function retryPolicyOf(options: RetryOptions = {}): RetryPolicy {
+  return {
+    maxAttempts: options.maxAttempts ?? DEFAULT_RETRY.maxAttempts,
+    totalMs: options.totalMs ?? DEFAULT_RETRY.totalMs,
+    baseDelayMs: options.baseDelayMs ?? DEFAULT_RETRY.baseDelayMs,
+    maxDelayMs: options.maxDelayMs ?? DEFAULT_RETRY.maxDelayMs,
+  };
 }
 
 function assertOptions(options: TokenManagerOptions): void {
@@ -297,6 +272,9 @@ function assertOptions(options: TokenManagerOptions): void {
   assertAtLeast("retry.baseDelayMs", retry?.baseDelayMs, 1);
   assertAtLeast("retry.maxDelayMs", retry?.maxDelayMs, 1);
   assertAtLeast("concurrency.atOnce", concurrency?.atOnce, 1);
+  if (concurrency?.atOnce !== undefined && !Number.isInteger(concurrency.atOnce)) {
+    throw new ConfigurationError("config_invalid", '"concurrency.atOnce" must be a whole number', "concurrency.atOnce");
+  }
   assertAtLeast("concurrency.perSecond", concurrency?.perSecond, 0.001);
 }
 

@@ -1,10 +1,9 @@
-import { ConfigurationError, internalsOf, invalidArgument, revokeTokens } from "../core/index.ts";
+import { internalsOf, invalidArgument, revokeTokens } from "../core/index.ts";
 import type { RevocationResult, SignalOptions, TokenSet } from "../core/index.ts";
 import { abortable } from "../lib/abortable.ts";
 import { fetchAuthorized } from "./authorized-fetch.ts";
 import type { Flight } from "./flight.ts";
-import type { SessionRecord } from "./record.ts";
-import { dropUnsaved } from "./save-tokens.ts";
+import { replaceRecord } from "./replace-record.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
 import { isRenewable } from "./session-freshness.ts";
@@ -30,9 +29,6 @@ export interface TokenSource {
 
 /** Keeps the constructor for this module: JavaScript has no `private`. */
 const construct: unique symbol = Symbol("construct");
-
-/** Tries to write a tombstone over a record that others are writing, too. */
-const MAX_CONFLICTS = 10;
 
 /** The tokens of one subject at one client, kept fresh. Costs nothing until asked. */
 export class TokenSession implements TokenSource {
@@ -208,34 +204,18 @@ export class TokenSession implements TokenSource {
     signal: AbortSignal | undefined,
   ): Promise<TokenSet | undefined> {
     signal?.throwIfAborted();
-    const { store } = this.#engine;
-    const unsaved = entry.unsaved?.record.tokens;
-    for (let conflicts = 0; conflicts < MAX_CONFLICTS; conflicts++) {
-      const found = await store.read(entry.key);
-      const generation = Math.max(found?.record.generation ?? 0, entry.generation) + 1;
-      const tombstone: SessionRecord = {
-        generation,
-        state: "revoked",
-        cause: undefined,
-        tokens: undefined,
-        rotates: found?.record.rotates ?? false,
-        loginAt: found?.record.loginAt ?? this.#engine.clock.now(),
-        intent: undefined,
-        revokeLate,
-      };
-      const times = this.#engine.freshness.storedTimes(entry, tombstone);
-      const version = await store.write(entry.key, tombstone, times, found?.version);
-      if (version === undefined) continue;
-      dropUnsaved(entry);
-      entry.trouble = undefined;
-      this.#engine.apply(entry, { record: tombstone, version });
-      return unsaved ?? found?.record.tokens;
-    }
-    throw new ConfigurationError(
-      "store_incapable",
-      "the record changed under every try to delete it; does the store give each write a new version?",
-      "store",
-    );
+    // What is only in memory, and what a first try wrote over before its answer got lost.
+    const known = entry.unsaved?.record.tokens ?? entry.record?.tokens;
+    const hasUnsaved = entry.unsaved !== undefined;
+    const before = await replaceRecord(this.#engine, entry, (found) => ({
+      state: "revoked",
+      cause: undefined,
+      tokens: undefined,
+      rotates: found?.rotates ?? false,
+      loginAt: found?.loginAt ?? this.#engine.clock.now(),
+      revokeLate,
+    }));
+    return hasUnsaved ? known : (before?.tokens ?? known);
   }
 
   // ---------------------------------------------------------------- which entry

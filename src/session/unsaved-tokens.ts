@@ -12,4 +12,6 @@ export interface UnsavedTokens {
   readonly lease: LeaseKeeper;
   /** Failed tries to save. */
   attempts: number;
+  /** Ends the wait before the next try. */
+  cancelRetry?: () => void;
 }

@@ -1,51 +1,33 @@
-// `npm run bench`: what a login and a refresh cost beside the peers, as ratios to oauth4webapi. Reported, never gated.
-import { compare, formatSpread, printTable, startContenders } from "./harness.mjs";
+// `npm run bench`: all parts but the last; `npm run bench -- sessions due`: those named. Reported, never gated.
+import { runProgram } from "./harness.mjs";
 import { prepare } from "./prepare.mjs";
 
-const REFERENCE = "oauth4webapi";
-const CONTENDERS = [
-  "warehouse-oauth",
-  REFERENCE,
-  "oauth4webapi-with-deadline",
-  "openid-client",
-  "arctic",
-  "badgateway",
-  "raw-fetch",
-];
+/** Room for a million sessions, and the means to measure them when nothing else is left in memory. */
+const LARGE = { execArgv: ["--expose-gc", "--max-old-space-size=12288"] };
 
-/** Without a request: in this process, one after the other. `count` keeps a turn far below what a scheduler's whim costs. */
-const IN_PROCESS = { operation: { count: 1_000, concurrency: 1 }, limits: { budgetMs: 6_000, warmUp: 4_000 } };
-/** With a request to the server on this machine. */
-const OVER_HTTP = [
-  { count: 100, concurrency: 1 },
-  { count: 200, concurrency: 16 },
-  { count: 512, concurrency: 256 },
-].map((operation) => ({ operation, limits: { budgetMs: 12_000, warmUp: 1_000 } }));
+const PARTS = {
+  login: () => runProgram("login.mjs"),
+  "hot-path": () => runProgram("sessions/hot-path.mjs"),
+  memory: async () => {
+    // One process each: what the smaller ones leave behind is not counted with the larger.
+    for (const sessions of process.env.SESSIONS?.split(",") ?? ["10000", "100000", "1000000"]) {
+      await runProgram("sessions/held-sessions.mjs", { ...LARGE, settings: { SESSIONS: sessions } });
+    }
+  },
+  due: () => runProgram("sessions/falling-due.mjs", LARGE),
+  refresh: () => runProgram("sessions/refresh-throughput.mjs", LARGE),
+  million: () => runProgram("sessions/million.mjs", LARGE),
+};
+const SESSIONS = ["hot-path", "memory", "due", "refresh"];
+const GROUPS = { sessions: SESSIONS, all: ["login", ...SESSIONS] };
 
-await prepare();
-const contenders = await startContenders(CONTENDERS);
-try {
-  for (const name of ["pkce", "authorization-url"]) await report(name, IN_PROCESS);
-  for (const name of ["code-exchange", "refresh"]) {
-    for (const load of OVER_HTTP) await report(name, load);
-  }
-} finally {
-  contenders.close();
-}
-
-async function report(name, { operation, limits }) {
-  const order = { operation: name, ...operation };
-  const { rounds, results } = await compare(contenders, REFERENCE, order, limits);
-  printTable(
-    `${name}, ${operation.concurrency} at a time (${rounds} rounds of ${operation.count}; ratio: median (least–greatest))`,
-    ["", "CPU µs", "least", "CPU ratio", "wall µs", "wall ratio"],
-    results.map(({ name: contender, cpuMicros, cpuRatio, wallMicros, wallRatio }) => [
-      contender,
-      cpuMicros.median.toFixed(1),
-      cpuMicros.least.toFixed(1),
-      formatSpread(cpuRatio),
-      wallMicros.median.toFixed(1),
-      formatSpread(wallRatio),
-    ]),
-  );
+const named = process.argv.slice(2);
+const parts = (named.length === 0 ? ["all"] : named).flatMap((name) => GROUPS[name] ?? [name]);
+const unknown = parts.find((part) => !Object.hasOwn(PARTS, part));
+if (unknown === undefined) {
+  await prepare();
+  for (const part of parts) await PARTS[part]();
+} else {
+  console.error(`"${unknown}" is no part; there are ${[...Object.keys(PARTS), ...Object.keys(GROUPS)].join(", ")}`);
+  process.exitCode = 1;
 }

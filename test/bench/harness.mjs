@@ -6,10 +6,32 @@ import { fileURLToPath } from "node:url";
 
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
 
+/** Starts the token server; `takeCounts` gives the requests it got in each second since the last time. */
+export async function startTokenServer() {
+  const server = fork(here("token-server.mjs"), { execArgv: [] });
+  const [origin] = await once(server, "message");
+  return {
+    origin,
+    async takeCounts() {
+      const answered = once(server, "message");
+      server.send("counts");
+      return (await answered)[0];
+    },
+    close: () => server.disconnect(),
+  };
+}
+
+/** Runs a program of this folder to its end, in a process of its own. */
+export async function runProgram(file, { settings = {}, execArgv = [] } = {}) {
+  const child = fork(here(file), { execArgv, env: { ...process.env, ...settings } });
+  const [code] = await once(child, "exit");
+  if (code !== 0) throw new Error(`${file} ended with ${String(code)}`);
+}
+
 /** Starts the token server and one process for each contender; `close` ends them. */
 export async function startContenders(names) {
-  const server = fork(here("token-server.mjs"));
-  const [origin] = await once(server, "message");
+  const server = await startTokenServer();
+  const { origin } = server;
   const processes = new Map();
   for (const name of names) {
     const child = fork(here("contender-process.mjs"), [name, origin]);
@@ -28,7 +50,7 @@ export async function startContenders(names) {
     },
     close() {
       for (const child of processes.values()) child.disconnect();
-      server.disconnect();
+      server.close();
     },
   };
 }

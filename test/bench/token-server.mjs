@@ -17,9 +17,23 @@ const headers = {
   "cache-control": "no-store",
 };
 
+/** Requests by second of this process's clock, since they were last asked for. */
+let bySecond = [];
+
 const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
+  const second = Math.floor(performance.now() / 1000);
+  bySecond[second] = (bySecond[second] ?? 0) + 1;
   request.resume();
   request.once("end", () => response.writeHead(200, headers).end(answer));
 });
 server.listen(0, "127.0.0.1", () => process.send(`http://127.0.0.1:${server.address().port}`));
+// Whoever asks gets the counts of all seconds from the first with a request to the last.
+process.on("message", () => {
+  const counts = Object.keys(bySecond).map(Number);
+  const [first = 0] = counts;
+  process.send(
+    Array.from({ length: counts.length === 0 ? 0 : counts.at(-1) - first + 1 }, (_, at) => bySecond[first + at] ?? 0),
+  );
+  bySecond = [];
+});
 process.once("disconnect", () => process.exit());

@@ -40,7 +40,7 @@ describe.skipIf(executablePath === undefined)("the demo in Chromium", { timeout:
     await page.getByRole("textbox").fill("ada@acme.example");
     await page.getByRole("button", { name: "Agree" }).click();
     await page.getByRole("heading", { name: "Signed in to Databricks as ada@acme.example" }).waitFor();
-    await page.getByRole("button", { name: "Run with this access token" }).click();
+    await page.getByRole("button", { name: "Run in this session" }).click();
     await page.getByRole("cell", { name: "North America" }).waitFor();
     await page.getByRole("button", { name: "Refresh now" }).click();
     await page.getByText("refresh token replaced").waitFor();
@@ -50,6 +50,55 @@ describe.skipIf(executablePath === undefined)("the demo in Chromium", { timeout:
     const [cookie] = await page.context().cookies(demo.origin);
     expect(cookie).toMatchObject({ name: "demo_visitor", httpOnly: true, sameSite: "Lax" });
     await page.close();
+  });
+
+  test("a session moves without a click, and a person breaks it and watches", async () => {
+    const page = await browser.newPage();
+    const complaints: string[] = [];
+    page.on("console", (message) => {
+      if (message.type() === "error") complaints.push(message.text());
+    });
+    await page.goto(demo.origin);
+    await page.getByRole("button", { name: "Sign in to Snowflake" }).click();
+    await page.getByRole("link", { name: "Continue to Snowflake" }).click();
+    await page.getByRole("button", { name: "Agree" }).click();
+    await page.getByRole("link", { name: "Watch this session" }).click();
+    await page.getByText("Live", { exact: true }).waitFor();
+    const status = page.getByRole("status");
+    await status.getByText("active").waitFor();
+    const address = page.url();
+
+    await page.getByRole("button", { name: "Answer 503, three times" }).click();
+    await page.getByText("next refreshes meet: 503, 503, 503").waitFor();
+    await page.getByRole("button", { name: "Refresh now" }).click();
+    await status.getByText("refreshing").waitFor();
+    await page.getByText("generation 2, refresh token kept").waitFor();
+    await page.getByRole("button", { name: "Withdraw the grant" }).click();
+    await page.getByText("an administrator withdrew the grant").waitFor();
+    await page.getByRole("button", { name: "Refresh now" }).click();
+    await status.getByText("refresh_token_dead").waitFor();
+
+    // All of it in place, by the stream: the page was never left.
+    expect(page.url()).toBe(address);
+    expect(complaints).toEqual([]);
+    await status.getByRole("button", { name: "Sign in again" }).click();
+    await page.getByRole("heading", { name: "What your browser is about to ask Snowflake" }).waitFor();
+    await page.close();
+  });
+
+  test("without scripts a session's page is whole, and its buttons work", async () => {
+    const context = await browser.newContext({ javaScriptEnabled: false });
+    const page = await context.newPage();
+    await page.goto(demo.origin);
+    await page.getByRole("button", { name: "Sign in to BigQuery" }).click();
+    await page.getByRole("link", { name: "Continue to BigQuery" }).click();
+    await page.getByRole("button", { name: "Agree" }).click();
+    await page.getByRole("link", { name: "Watch this session" }).click();
+    await page.getByRole("button", { name: "Refresh now" }).click();
+    await page.getByText("generation 2, refresh token kept").waitFor();
+    await page.getByRole("link", { name: "Refresh" }).click();
+    await page.getByText("active", { exact: true }).waitFor();
+    await context.close();
   });
 
   test("declining leads back to a page that explains it", async () => {
@@ -76,8 +125,14 @@ describe.skipIf(executablePath === undefined)("the demo in Chromium", { timeout:
     expect(await overflow()).toBe(0);
     await page.getByRole("link", { name: "Continue to BigQuery" }).click();
     await page.getByRole("button", { name: "Agree" }).click();
-    await page.getByRole("button", { name: "Run with this access token" }).click();
+    await page.getByRole("button", { name: "Run in this session" }).click();
     await page.getByRole("cell", { name: "Europe" }).waitFor();
+    expect(await overflow()).toBe(0);
+    await page.getByRole("link", { name: "Watch this session" }).click();
+    await page.getByText("Live", { exact: true }).waitFor();
+    expect(await overflow()).toBe(0);
+    await page.getByRole("link", { name: "All sessions" }).click();
+    await page.getByText("Live", { exact: true }).waitFor();
     expect(await overflow()).toBe(0);
     await page.close();
   });

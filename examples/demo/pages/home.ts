@@ -12,7 +12,7 @@ const ROTATION = {
 } as const;
 
 /** The first page: three warehouses to choose from. */
-export function homePage(warehouses: readonly DemoWarehouse[], visitor: Visitor | undefined, now: number): Html {
+export function homePage(warehouses: readonly DemoWarehouse[], visitor: Visitor | undefined): Html {
   const notice = visitor?.notice;
   return layout({
     title: "Sign in to a warehouse",
@@ -31,7 +31,17 @@ export function homePage(warehouses: readonly DemoWarehouse[], visitor: Visitor 
         </p>
       </section>
       <section class="cards" aria-label="Warehouses">
-        ${warehouses.map((warehouse) => card(warehouse, visitor, now))}
+        ${warehouses.map((warehouse) => card(warehouse, visitor))}
+      </section>
+      <section class="panel attack">
+        <div>
+          <h2>And then? The tokens live on.</h2>
+          <p>
+            Watch sessions side by side as their tokens grow old and are replaced: a time line, every event, and buttons
+            that break things. ${visitor === undefined || visitor.signedIn.size === 0 ? "Sign in to one first." : ""}
+          </p>
+        </div>
+        <a class="button quiet" href="/sessions">Watch sessions live</a>
       </section>
       <section class="panel attack">
         <div>
@@ -49,7 +59,7 @@ export function homePage(warehouses: readonly DemoWarehouse[], visitor: Visitor 
   });
 }
 
-function card(warehouse: DemoWarehouse, visitor: Visitor | undefined, now: number): Html {
+function card(warehouse: DemoWarehouse, visitor: Visitor | undefined): Html {
   const { id, name, client, fake } = warehouse;
   const { issuer, accessTokenLifetimeMs, refreshRotation, revocationEndpoint } = client.warehouse;
   const signedIn = visitor?.signedIn.get(id);
@@ -66,7 +76,9 @@ function card(warehouse: DemoWarehouse, visitor: Visitor | undefined, now: numbe
       </div>
       <div>
         <dt>Access token</dt>
-        <dd>${accessTokenLifetimeMs === undefined ? "unknown" : formatDuration(accessTokenLifetimeMs)}</dd>
+        <dd>
+          ${accessTokenLifetimeMs === undefined ? "unknown" : formatDuration(accessTokenLifetimeMs)}${fake !== undefined && html`; here ${formatDuration(fake.lifetimeMs)}`}
+        </dd>
       </div>
       <div>
         <dt>Refresh token</dt>
@@ -80,16 +92,8 @@ function card(warehouse: DemoWarehouse, visitor: Visitor | undefined, now: numbe
     ${
       signedIn === undefined
         ? actionButton(`/login/${id}`, `Sign in to ${name}`, "primary")
-        : html`<p class="who">
-              Signed in as <strong>${signedIn.tokens.user?.email ?? signedIn.tokens.user?.id ?? "somebody"}</strong>,
-              ${remaining(signedIn.tokens.expiresAt, now)}
-            </p>
+        : html`<p class="who">Signed in as <strong>${signedIn.watch.person}</strong></p>
             <a class="button primary" href="/warehouses/${id}">Open ${name}</a>`
     }
   </article>`;
-}
-
-function remaining(expiresAt: number | undefined, now: number): string {
-  if (expiresAt === undefined) return "for a time nobody said";
-  return expiresAt <= now ? "expired" : `${formatDuration(expiresAt - now)} left`;
 }

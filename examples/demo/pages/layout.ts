@@ -13,9 +13,11 @@ export function layout(options: {
   /** Colours the page for one warehouse. */
   readonly accent?: string;
   readonly notice?: string | undefined;
+  /** Moves by itself: with our one script. Default is `false`. */
+  readonly live?: boolean;
   readonly content: Html;
 }): Html {
-  const { title, step, accent = "none", notice, content } = options;
+  const { title, step, accent = "none", notice, live = false, content } = options;
   return html`<!doctype html>
     <html lang="en">
       <head>
@@ -25,6 +27,7 @@ export function layout(options: {
         <title>${title} · warehouse-oauth</title>
         <link rel="stylesheet" href="/style.css" />
         <link rel="icon" href="/favicon.svg" type="image/svg+xml" />
+        ${live && html`<script src="/live.js" defer></script>`}
       </head>
       <body class="accent-${accent}">
         <a class="skip" href="#main">Skip to content</a>
@@ -35,8 +38,8 @@ export function layout(options: {
         <main id="main">${notice !== undefined && html`<p class="notice" role="status">${notice}</p>`} ${content}</main>
         <footer class="foot">
           <p>
-            Nothing on this page is a script. Tokens, codes and states stay on the server; you see their first four
-            characters.
+            ${live ? "One small script keeps this page moving, and it works without." : "Nothing on this page is a script."}
+            Tokens, codes and states stay on the server${live ? "." : "; you see their first four characters."}
           </p>
         </footer>
       </body>

@@ -1,5 +1,6 @@
 import { html, shortenToken, type Html, type HtmlValue } from "../html.ts";
 import type { QueryResult } from "../query.ts";
+import type { SessionView } from "../sessions/watch.ts";
 import type { SignedIn } from "../visitors.ts";
 import type { DemoWarehouse } from "../warehouses.ts";
 import { formatDuration, formatTime } from "./duration.ts";
@@ -12,12 +13,14 @@ import { scopeList } from "./scopes.ts";
 export function warehousePage(options: {
   readonly warehouse: DemoWarehouse;
   readonly signedIn: SignedIn;
+  readonly view: SessionView;
   readonly notice: string | undefined;
-  readonly now: number;
 }): Html {
-  const { warehouse, signedIn, notice, now } = options;
-  const { id, name, client, statement, fake } = warehouse;
-  const { tokens, result, problem } = signedIn;
+  const { warehouse, signedIn, view, notice } = options;
+  const { id, name, client, statement } = warehouse;
+  const { login, result, problem, watch } = signedIn;
+  const accessToken = watch.session.peek();
+  const refreshExpiresAt = "refreshExpiresAt" in view.status ? view.status.refreshExpiresAt : undefined;
   const problemInWords = problem === undefined ? undefined : explain(problem);
   return layout({
     title: `Signed in to ${name}`,
@@ -25,12 +28,10 @@ export function warehousePage(options: {
     accent: id,
     notice,
     content: html`
-      <h1>
-        Signed in to ${name}${tokens.user !== undefined && html` as <em>${tokens.user.email ?? tokens.user.id}</em>`}
-      </h1>
+      <h1>Signed in to ${name}${login.user !== undefined && html` as <em>${watch.person}</em>`}</h1>
       <p class="lead">
         The callback passed its checks, and the code was exchanged for tokens: once, with the verifier that never left
-        this server.
+        this server. A <code>TokenManager</code> keeps them fresh from here on.
       </p>
       ${
         problemInWords !== undefined &&
@@ -44,40 +45,38 @@ export function warehousePage(options: {
           <section class="panel" id="query" aria-labelledby="query-title">
             <h2 id="query-title">Run a query</h2>
             <pre class="sql"><code>${statement}</code></pre>
-            ${actionButton(`/warehouses/${id}/query`, "Run with this access token", "primary")}
+            ${actionButton(`/warehouses/${id}/query`, "Run in this session", "primary")}
             ${result === undefined ? html`<p class="small">Rows appear here.</p>` : rows(result)}
           </section>
           <section class="panel" aria-labelledby="granted-title">
             <h2 id="granted-title">Granted</h2>
-            ${scopeList(client.warehouse, tokens.scopes)} ${missing(signedIn)}
+            ${scopeList(client.warehouse, login.scopes)} ${missing(signedIn)}
           </section>
         </div>
         <aside>
           <section class="panel" aria-labelledby="tokens-title">
             <h2 id="tokens-title">Tokens</h2>
-            ${lifetime(signedIn, now)}
+            ${lifetime(view)}
             <dl class="facts">
               <div>
                 <dt>Access token</dt>
-                <dd><code>${shortenToken(tokens.accessToken)}</code></dd>
+                <dd>${accessToken === undefined ? "ended" : html`<code>${shortenToken(accessToken)}</code>`}</dd>
               </div>
               <div>
                 <dt>Refresh token</dt>
-                <dd>
-                  ${tokens.refreshToken === undefined ? "none" : html`<code>${shortenToken(tokens.refreshToken)}</code>`}
-                </dd>
+                <dd>${login.refreshToken === undefined ? "none" : "in the store; only the manager reads it"}</dd>
               </div>
               <div>
                 <dt>ID token</dt>
                 <dd>
-                  ${tokens.idToken === undefined ? "none" : html`<code>${shortenToken(tokens.idToken)}</code>, signature checked`}
+                  ${login.idToken === undefined ? "none" : html`<code>${shortenToken(login.idToken)}</code>, signature checked`}
                 </dd>
               </div>
               ${
-                tokens.refreshExpiresAt !== undefined &&
+                refreshExpiresAt !== undefined &&
                 html`<div>
                   <dt>Refresh until</dt>
-                  <dd>in ${formatDuration(tokens.refreshExpiresAt - now)}</dd>
+                  <dd>in ${formatDuration(refreshExpiresAt - view.now)}</dd>
                 </div>`
               }
               ${user(signedIn)}
@@ -90,14 +89,15 @@ export function warehousePage(options: {
           </section>
         </aside>
       </div>
-      ${fake !== undefined && breakPanel(id)}
+      ${livePanel(id)}
       ${codePanel(
         "The code of this step",
         `const callback = validateCallback(client, request, await takePending(request));
 const tokens = await exchangeCode(client, callback);
+const session = await manager.save(client, { subject: user.id }, tokens);
 
-// later, before it expires
-const next = await refreshTokens(client, tokens);`,
+// later, anywhere; refreshed before it expires
+const response = await session.fetch("/api/v2/statements", { method: "POST", body });`,
       )}
     `,
   });
@@ -129,11 +129,11 @@ function rows({ columns, rows: lines }: QueryResult): Html {
   </div>`;
 }
 
-function lifetime({ tokens }: SignedIn, now: number): Html {
-  const { obtainedAt, expiresAt } = tokens;
-  if (expiresAt === undefined) return html`<p>The warehouse did not say how long the access token lives.</p>`;
-  const left = Math.max(0, expiresAt - now);
-  const whole = expiresAt - obtainedAt;
+function lifetime({ life, now, status }: SessionView): Html {
+  if (status.state === "reauthorization_required") return html`<p><strong>A person must sign in again.</strong></p>`;
+  if (life === undefined) return html`<p>The warehouse did not say how long the access token lives.</p>`;
+  const left = Math.max(0, life.endsAt - now);
+  const whole = life.endsAt - life.from;
   return html`<p class="lifetime">
     <label for="left"
       >${left === 0 ? "Expired" : `Expires in ${formatDuration(left)}`}<span>of ${formatDuration(whole)}</span></label
@@ -142,9 +142,9 @@ function lifetime({ tokens }: SignedIn, now: number): Html {
   </p>`;
 }
 
-function user({ tokens }: SignedIn): HtmlValue {
-  if (tokens.user === undefined) return undefined;
-  const { id, issuer } = tokens.user;
+function user({ login }: SignedIn): HtmlValue {
+  if (login.user === undefined) return undefined;
+  const { id, issuer } = login.user;
   return html`<div>
       <dt>User</dt>
       <dd><code>${id}</code></dd>
@@ -155,40 +155,37 @@ function user({ tokens }: SignedIn): HtmlValue {
     </div>`;
 }
 
-function refreshes(signedIn: SignedIn): HtmlValue {
-  if (signedIn.refreshes.length === 0) return undefined;
+/** Refreshes that the page lists. */
+const MAX_REFRESHES = 5;
+
+function refreshes({ watch }: SignedIn): HtmlValue {
+  const done = watch.refreshes.slice(0, MAX_REFRESHES);
+  if (done.length === 0) return undefined;
   return html`<ul class="log">
-    ${signedIn.refreshes.map(
-      ({ at, accessToken, rotated }) =>
-        html`<li>
-          <time>${formatTime(at)}</time> refreshed to <code>${accessToken}</code>, refresh token
-          ${rotated ? "replaced" : "kept"}
-        </li>`,
-    )}
+    ${done.map(({ at, text }) => html`<li><time>${formatTime(at)}</time> refreshed: ${text}</li>`)}
   </ul>`;
 }
 
 /** Scopes that were asked for and not granted. Those for offline access are spent at the login. */
-function missing({ tokens, requestedScopes }: SignedIn): HtmlValue {
-  const granted = new Set([...tokens.scopes, "offline_access", "refresh_token"]);
+function missing({ login, requestedScopes }: SignedIn): HtmlValue {
+  const granted = new Set([...login.scopes, "offline_access", "refresh_token"]);
   const lacking = requestedScopes.filter((scope) => !granted.has(scope));
   if (lacking.length > 0)
     return html`<p class="small">Asked for and not granted: <code>${lacking.join(" ")}</code></p>`;
-  if (tokens.scopesAssumed)
+  if (login.scopesAssumed)
     return html`<p class="small">The server did not name them: these are the ones asked for.</p>`;
   return html`<p class="small">Everything that was asked for.</p>`;
 }
 
-function breakPanel(id: string): Html {
-  return html`<section class="panel attack" aria-labelledby="break-title">
+function livePanel(id: string): Html {
+  return html`<section class="panel attack" aria-labelledby="live-title">
     <div>
-      <h2 id="break-title">Break it on purpose</h2>
-      <p>The embedded warehouse does as it is told. Then run the query or refresh, and read what the library says.</p>
+      <h2 id="live-title">Watch it live, and break it on purpose</h2>
+      <p>
+        A time line of this token's life, every event of the session, and buttons: answer 503, lose an answer, kill the
+        server, withdraw the grant.
+      </p>
     </div>
-    <div class="actions">
-      ${actionButton(`/warehouses/${id}/expire`, "End the access token")}
-      ${actionButton(`/warehouses/${id}/outage`, "Answer 503 once")}
-      ${actionButton(`/warehouses/${id}/revoke`, "Withdraw the grant")}
-    </div>
+    <a class="button quiet" href="/sessions/${id}">Watch this session</a>
   </section>`;
 }

@@ -1,0 +1,177 @@
+import { OAuthError } from "warehouse-oauth";
+import { formatDuration } from "../pages/duration.ts";
+import { QueryError, runQuery } from "../query.ts";
+import type { FakeControls } from "../warehouses.ts";
+import type { SessionKeeper } from "./keeper.ts";
+import type { SessionWatch } from "./watch.ts";
+
+/** Something a person does to a session. */
+export interface SessionAction {
+  readonly id: string;
+  readonly label: string;
+  /** What to expect. */
+  readonly hint: string;
+  /** Breaks something; otherwise it is what an application does all day. */
+  readonly breaks: boolean;
+  /** Only an embedded warehouse can be made to do it. */
+  readonly needsFake: boolean;
+  run(context: ActionContext): Promise<void>;
+}
+
+/** What an action works with. */
+export interface ActionContext {
+  readonly keeper: SessionKeeper;
+  readonly watch: SessionWatch;
+}
+
+/** More than the tries of one waiting caller, so that the failure is seen; then it is over. */
+const FAILURES = 3;
+
+/** Callers at the same moment: a busy page of reports. */
+const CALLERS = 100;
+
+/** What a person may do to a session, in the order of the buttons. */
+export const SESSION_ACTIONS: readonly SessionAction[] = [
+  {
+    id: "query",
+    label: "Run a query",
+    hint: "session.fetch: the token is attached, and replaced if it is refused.",
+    breaks: false,
+    needsFake: false,
+    async run({ watch }) {
+      await attempt(watch, "query", async () => {
+        const { rows } = await query(watch);
+        watch.note(`query: ${String(rows.length)} rows`, "good");
+      });
+    },
+  },
+  {
+    id: "refresh",
+    label: "Refresh now",
+    hint: "Whatever the token's age. A caller waits, so failures are repeated at once.",
+    breaks: false,
+    needsFake: false,
+    async run({ watch }) {
+      watch.note("asks for a refresh");
+      await attempt(watch, "refresh", () => watch.session.refresh());
+    },
+  },
+  {
+    id: "hundred",
+    label: `${String(CALLERS)} queries at once`,
+    hint: "With a dead access token: 100 refusals, one refresh, 100 answers.",
+    breaks: false,
+    needsFake: true,
+    run: askAtOnce,
+  },
+  {
+    id: "expire",
+    label: "End the access token",
+    hint: "The warehouse ends it and tells nobody. The next query finds out, and nobody notices.",
+    breaks: true,
+    needsFake: true,
+    run({ watch }) {
+      fakeOf(watch).expireAccessTokens();
+      watch.note("ended the access token at the warehouse; nobody was told");
+      return Promise.resolve();
+    },
+  },
+  {
+    id: "outage",
+    label: "Answer 503, three times",
+    hint: "A refresh ahead of time fails: degraded, but the token is still good. It heals by itself.",
+    breaks: true,
+    needsFake: true,
+    run({ watch }) {
+      fakeOf(watch).failRefreshes(FAILURES);
+      watch.note("the next three refreshes will be answered with 503");
+      return Promise.resolve();
+    },
+  },
+  {
+    id: "drop",
+    label: "Lose the next answer",
+    hint: "The warehouse refreshes, the line breaks before its answer. With a refresh token that works once, no client can survive this; with any other, it is just sent again.",
+    breaks: true,
+    needsFake: true,
+    run({ watch }) {
+      fakeOf(watch).dropNextAnswer();
+      watch.note("the next refresh will be done, and its answer lost");
+      return Promise.resolve();
+    },
+  },
+  {
+    id: "rotate",
+    label: "Refresh in another process",
+    hint: "A second TokenManager on the same store. This one takes over what it finds there, and sends nothing.",
+    breaks: true,
+    needsFake: false,
+    async run({ keeper, watch }) {
+      await attempt(watch, "refresh in another process", async () => {
+        watch.otherGeneration = await keeper.refreshElsewhere(watch);
+        watch.note(`another process refreshed: generation ${String(watch.otherGeneration)} is in the store`);
+      });
+    },
+  },
+  {
+    id: "kill",
+    label: "Kill the server",
+    hint: "Its port is closed and opened again after a while. Tokens at hand go on being handed out.",
+    breaks: true,
+    needsFake: true,
+    async run({ watch }) {
+      const fake = fakeOf(watch);
+      watch.note(`killed the server for ${formatDuration(fake.outageMs)}`);
+      await fake.kill();
+    },
+  },
+  {
+    id: "revoke",
+    label: "Withdraw the grant",
+    hint: "As an administrator would. The next refresh learns it, once; a person must sign in again.",
+    breaks: true,
+    needsFake: true,
+    run({ watch }) {
+      fakeOf(watch).revokeGrants();
+      watch.note("an administrator withdrew the grant");
+      return Promise.resolve();
+    },
+  },
+];
+
+async function askAtOnce({ watch }: ActionContext): Promise<void> {
+  const fake = fakeOf(watch);
+  fake.expireAccessTokens();
+  const before = fake.refreshRequests;
+  watch.note(`ended the access token; ${String(CALLERS)} queries at once`);
+  const outcomes = await Promise.allSettled(Array.from({ length: CALLERS }, () => query(watch)));
+  const answered = outcomes.filter(({ status }) => status === "fulfilled").length;
+  const sent = fake.refreshRequests - before;
+  const requests = `${String(sent)} token ${sent === 1 ? "request" : "requests"}`;
+  watch.note(`${String(answered)} of ${String(CALLERS)} answered, ${requests}`, answered === CALLERS ? "good" : "warn");
+}
+
+function query({ session, warehouse }: SessionWatch): ReturnType<typeof runQuery> {
+  const { api, statement, client } = warehouse;
+  return runQuery({ api, statement, session, warehouse: client.warehouse });
+}
+
+/** What goes wrong is a line of the log: a code, never a message from outside. */
+async function attempt(watch: SessionWatch, what: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    watch.note(`${what} failed: ${nameOf(error)}`, "bad");
+  }
+}
+
+function nameOf(error: unknown): string {
+  if (OAuthError.is(error)) return error.code;
+  if (error instanceof QueryError) return `status ${String(error.status)}`;
+  return "the warehouse cannot be reached";
+}
+
+function fakeOf({ warehouse }: SessionWatch): FakeControls {
+  if (warehouse.fake === undefined) throw new TypeError("a real account was told to break");
+  return warehouse.fake;
+}

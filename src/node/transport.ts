@@ -1,0 +1,220 @@
+import { Agent as HttpAgent, request as requestHttp } from "node:http";
+import type { ClientRequest, IncomingMessage, RequestOptions } from "node:http";
+import { Agent as HttpsAgent, request as requestHttps } from "node:https";
+import { ConfigurationError, invalidArgument, isLoopbackHttp } from "../core/index.ts";
+import type { Fetch } from "../core/index.ts";
+import { LightResponse } from "./light-response.ts";
+
+/** Options of {@link nodeTransport}. */
+export interface NodeTransportOptions {
+  /** Connections to one server at once; further requests wait for one. Default is 32. */
+  readonly maxSockets?: number;
+  /** Certificates to trust beside nothing else, PEM; for a gateway with an authority of its own. Default is Node's list. */
+  readonly ca?: string;
+}
+
+/** A `fetch` for token requests that keeps its connections. */
+export type NodeTransport = Fetch & {
+  /** Takes no more requests, lets those under way end, and lets go of all connections. Idempotent. */
+  close(): Promise<void>;
+};
+
+/** Three times what a manager sends at once by default: several clients of one server fit in. */
+const DEFAULT_MAX_SOCKETS = 32;
+
+/** Idle connections are let go before most servers close them: a request on a closed one is lost without an answer. */
+const IDLE_SOCKET_MS = 4_000;
+
+/** Older versions of TLS are broken (RFC 8996). */
+const MIN_TLS_VERSION = "TLSv1.2";
+
+const OPTIONS: ReadonlySet<string> = new Set<keyof NodeTransportOptions>(["maxSockets", "ca"]);
+
+const FORM = "application/x-www-form-urlencoded;charset=UTF-8";
+const TEXT = "text/plain;charset=UTF-8";
+
+/**
+ * Makes a `fetch` over `node:https` with connections that are kept, for fleets that refresh many tokens a second. One
+ * for a process is enough. It sends to `https`, and to `http` on this machine only; it checks certificates whatever the
+ * environment says, never follows a redirect, and decodes nothing: an encoded answer is refused.
+ *
+ * Give it to clients as `fetch`. Bodies are `URLSearchParams`, strings or bytes; streams are for the global `fetch`.
+ *
+ * @throws {@link ConfigurationError} `config_invalid`; TypeError `invalid_argument`.
+ *
+ * @example
+ *
+ * ```ts
+ * import { createClient } from "warehouse-oauth";
+ * import { nodeTransport } from "warehouse-oauth/node";
+ * import { databricks } from "warehouse-oauth/databricks";
+ *
+ * const transport = nodeTransport();
+ * const client = createClient({
+ *   warehouse: databricks({ host: "https://dbc-a1b2345c-d6e7.cloud.databricks.com" }),
+ *   clientId: "client-id",
+ *   fetch: transport,
+ * });
+ * process.stdout.write(`${client.connectionId}\n`);
+ * await transport.close();
+ * ```
+ */
+export function nodeTransport(options: NodeTransportOptions = {}): NodeTransport {
+  assertOptions(options);
+  const connections = new Connections(options);
+  // An async function: what is wrong with the arguments is a rejection, as it is with the global one.
+  const transport: Fetch = async (input, init) => connections.send(prepare(input, init));
+  return Object.assign(transport, { close: () => connections.close() });
+}
+
+function assertOptions(options: NodeTransportOptions): void {
+  if (typeof options !== "object" || (options as unknown) === null)
+    throw invalidArgument("nodeTransport takes an object");
+  for (const name of Object.keys(options)) {
+    if (!OPTIONS.has(name)) throw new ConfigurationError("config_invalid", `"${name}" is no option here`, name);
+  }
+  const { maxSockets, ca } = options;
+  if (maxSockets !== undefined && !(Number.isInteger(maxSockets) && maxSockets >= 1)) {
+    throw new ConfigurationError("config_invalid", '"maxSockets" must be a whole number of 1 or more', "maxSockets");
+  }
+  if (ca !== undefined && typeof ca !== "string") throw invalidArgument('"ca" must be certificates as PEM text');
+}
+
+/** A request that may be sent. */
+interface Prepared {
+  readonly url: URL;
+  readonly method: string;
+  readonly headers: Record<string, string>;
+  readonly body: string | Uint8Array | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly refusesRedirects: boolean;
+}
+
+function prepare(input: string | URL | Request, init: RequestInit = {}): Prepared {
+  const request = input instanceof Request ? input : undefined;
+  const url = new URL(input instanceof Request ? input.url : input);
+  assertReachable(url);
+  const method = (init.method ?? request?.method ?? "GET").toUpperCase();
+  const { body, contentType } = readBody(init.body ?? request?.body ?? undefined);
+  const headers = readHeaders(init.headers ?? request?.headers);
+  headers["accept"] ??= "*/*";
+  headers["accept-encoding"] ??= "identity";
+  if (contentType !== undefined) headers["content-type"] ??= contentType;
+  if (body !== undefined) headers["content-length"] = String(Buffer.byteLength(body));
+  const signal = init.signal ?? request?.signal;
+  const redirect = init.redirect ?? request?.redirect;
+  return { url, method, headers, body, signal, refusesRedirects: redirect === "error" };
+}
+
+/** @throws {@link ConfigurationError} `insecure_url` */
+function assertReachable(url: URL): void {
+  if (url.username !== "" || url.password !== "") {
+    throw new ConfigurationError("config_invalid", "an address with a user in it is not sent to", "input");
+  }
+  if (url.protocol === "https:" || isLoopbackHttp(url.href)) return;
+  throw new ConfigurationError(
+    "insecure_url",
+    "expected an https address, or http on 127.0.0.1, [::1] or localhost",
+    "input",
+  );
+}
+
+function readBody(body: unknown): { readonly body: string | Uint8Array | undefined; readonly contentType?: string } {
+  if (body === undefined) return { body };
+  if (body instanceof URLSearchParams) return { body: body.toString(), contentType: FORM };
+  if (typeof body === "string") return { body, contentType: TEXT };
+  if (body instanceof Uint8Array) return { body };
+  throw invalidArgument(
+    "expected a body of URLSearchParams, a string or a Uint8Array; other bodies are for the global fetch",
+  );
+}
+
+/** Names in lower case; what stands there twice is joined as `Headers` does it. */
+function readHeaders(given: RequestInit["headers"] | undefined): Record<string, string> {
+  const headers: Record<string, string> = {};
+  if (given === undefined) return headers;
+  const isRecord = !(given instanceof Headers) && !Array.isArray(given) && !(Symbol.iterator in given);
+  for (const [name, value] of isRecord ? Object.entries(given) : new Headers(given)) {
+    headers[name.toLowerCase()] = value;
+  }
+  return headers;
+}
+
+/** The kept connections of one transport. */
+class Connections {
+  readonly #http: HttpAgent;
+  readonly #https: HttpsAgent;
+  readonly #underWay = new Set<ClientRequest>();
+  #closing: Promise<void> | undefined;
+  #onIdle: (() => void) | undefined;
+
+  constructor({ maxSockets = DEFAULT_MAX_SOCKETS, ca }: NodeTransportOptions) {
+    const shared = { keepAlive: true, maxSockets, timeout: IDLE_SOCKET_MS };
+    this.#http = new HttpAgent(shared);
+    const tls = { rejectUnauthorized: true, minVersion: MIN_TLS_VERSION, ...(ca !== undefined && { ca }) } as const;
+    this.#https = new HttpsAgent({ ...shared, ...tls });
+  }
+
+  send({ url, method, headers, body, signal, refusesRedirects }: Prepared): Promise<Response> {
+    if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
+    if (this.#closing !== undefined) return Promise.reject(new TypeError("the transport was closed"));
+    return new Promise((resolve, reject) => {
+      const fail = (cause: unknown): void => {
+        reject(signal?.aborted === true ? (signal.reason as Error) : new TypeError("the request failed", { cause }));
+      };
+      const options: RequestOptions = { method, headers };
+      const request =
+        url.protocol === "https:"
+          ? requestHttps(url, { ...options, agent: this.#https })
+          : requestHttp(url, { ...options, agent: this.#http });
+      this.#track(request, signal);
+      request.on("error", fail);
+      request.on("response", (message) => {
+        const refusal = refusalOf(message, refusesRedirects);
+        if (refusal === undefined) {
+          resolve(new LightResponse(message, url.href, method));
+          return;
+        }
+        fail(refusal);
+        message.destroy();
+      });
+      request.end(body);
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= new Promise<void>((resolve) => {
+      this.#onIdle = () => {
+        this.#http.destroy();
+        this.#https.destroy();
+        resolve();
+      };
+      if (this.#underWay.size === 0) this.#onIdle();
+    });
+    return this.#closing;
+  }
+
+  /** A request is under way until its connection is free again, or gone. */
+  #track(request: ClientRequest, signal: AbortSignal | undefined): void {
+    const onAbort = (): void => {
+      request.destroy();
+    };
+    this.#underWay.add(request);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    request.once("close", () => {
+      signal?.removeEventListener("abort", onAbort);
+      this.#underWay.delete(request);
+      if (this.#underWay.size === 0) this.#onIdle?.();
+    });
+  }
+}
+
+/** Why an answer is not taken: its redirect was not wanted, or its bytes would have to be decoded. */
+function refusalOf({ statusCode = 0, headers }: IncomingMessage, refusesRedirects: boolean): Error | undefined {
+  if (refusesRedirects && statusCode >= 300 && statusCode <= 399 && headers.location !== undefined) {
+    return new Error("the server answered with a redirect");
+  }
+  const encoding = headers["content-encoding"];
+  if (encoding === undefined || encoding.toLowerCase() === "identity") return undefined;
+  return new Error("the answer is encoded, which was not asked for");
+}

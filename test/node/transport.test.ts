@@ -1,0 +1,333 @@
+import { createServer } from "node:http";
+import type { RequestListener, Server } from "node:http";
+import { createServer as createSecureServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { gzipSync } from "node:zlib";
+import { afterEach, describe, expect, it } from "vitest";
+import { OAuthError } from "warehouse-oauth";
+import type { Fetch } from "warehouse-oauth";
+import { nodeTransport } from "warehouse-oauth/node";
+import type { NodeTransport } from "warehouse-oauth/node";
+import { READ_WITHIN, sendRequest } from "../../src/core/transport.ts";
+import type { Answer, BoundedResponse, OutgoingRequest } from "../../src/core/transport.ts";
+import { systemClock } from "../../src/lib/clock.ts";
+import { selfSigned } from "./self-signed.ts";
+
+const POST: OutgoingRequest = {
+  method: "POST",
+  headers: { "x-one": "1", "accept-encoding": "identity" },
+  body: new URLSearchParams({ a: "b c" }),
+};
+
+const closing: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close();
+});
+
+async function listen(server: Server): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  closing.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+}
+
+async function serve(listener: RequestListener): Promise<string> {
+  return `http://${await listen(createServer(listener))}/token`;
+}
+
+function open(options?: Parameters<typeof nodeTransport>[0]): NodeTransport {
+  const transport = nodeTransport(options);
+  closing.push(() => transport.close());
+  return transport;
+}
+
+function send(fetch: Fetch, url: string, changes: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<Answer> {
+  return sendRequest(url, POST, { fetch, clock: systemClock, timeoutMs: 5_000, limitBytes: 1_000, ...changes });
+}
+
+/** What can be compared of an outcome. */
+async function outcomeOf(sending: Promise<Answer>): Promise<object> {
+  try {
+    const { status, headers, text } = await sending;
+    return { status, two: headers.get("x-two"), cookies: headers.getSetCookie(), text };
+  } catch (error) {
+    if (!OAuthError.is(error)) return { foreign: String(error) };
+    return { code: error.code, ambiguous: error.ambiguous, retryable: error.retryable };
+  }
+}
+
+/** What servers do, and what must come of it whatever carries the request. */
+const SERVERS: readonly (readonly [string, RequestListener, object])[] = [
+  [
+    "answers",
+    (_request, response) => response.writeHead(418, { "x-two": "2" }).end('{"a":"€"}'),
+    { status: 418, two: "2", text: '{"a":"€"}' },
+  ],
+  [
+    "echoes",
+    (request, response) => {
+      let body = "";
+      request.on("data", (chunk) => (body += String(chunk)));
+      request.on("end", () => {
+        const { method, headers } = request;
+        const seen = [headers["x-one"], headers["content-type"], headers["content-length"], headers["accept-encoding"]];
+        response.end(JSON.stringify([method, body, ...seen]));
+      });
+    },
+    {
+      text: JSON.stringify(["POST", "a=b+c", "1", "application/x-www-form-urlencoded;charset=UTF-8", "5", "identity"]),
+    },
+  ],
+  ["answers nothing with 204", (_request, response) => response.writeHead(204).end(), { status: 204, text: "" }],
+  [
+    "answers in pieces",
+    (_request, response) => {
+      response.write("a");
+      response.end("b");
+    },
+    { text: "ab" },
+  ],
+  [
+    "sets two cookies",
+    (_request, response) => response.writeHead(200, { "set-cookie": ["a=1", "b=2"] }).end(),
+    { cookies: ["a=1", "b=2"] },
+  ],
+  ["S-028 answers up to the limit", (_request, response) => response.end("x".repeat(1_000)), { status: 200 }],
+  [
+    "S-028 answers a byte too much",
+    (_request, response) => response.end("x".repeat(1_001)),
+    { code: "token_response_too_large", ambiguous: true },
+  ],
+  [
+    "S-025 redirects",
+    (_request, response) => response.writeHead(307, { location: "/elsewhere" }).end(),
+    { code: "token_redirect_refused" },
+  ],
+  [
+    "R-53 closes without an answer",
+    (request) => request.socket.destroy(),
+    { code: "network_error", ambiguous: true, retryable: true },
+  ],
+  [
+    "R-56 breaks off in the middle",
+    (request, response) => {
+      response.writeHead(200, { "content-length": "100" });
+      response.write("{");
+      setImmediate(() => request.socket.destroy());
+    },
+    { code: "network_error", ambiguous: true, retryable: true },
+  ],
+];
+
+const CARRIERS: readonly (readonly [string, () => Fetch])[] = [
+  ["the global fetch", () => globalThis.fetch],
+  ["nodeTransport", () => open()],
+];
+
+describe.each(CARRIERS)("over %s a server that", (_name, carrier) => {
+  it.each(SERVERS)("%s", async (_what, listener, expected) => {
+    expect(await outcomeOf(send(carrier(), await serve(listener)))).toMatchObject(expected);
+  });
+
+  it("R-20 does not listen: nothing was sent", async () => {
+    const server = createServer();
+    const url = `http://${await listen(server)}/token`;
+    await new Promise((resolve) => server.close(resolve));
+    const expected = { code: "network_error", ambiguous: false, retryable: true };
+    expect(await outcomeOf(send(carrier(), url))).toMatchObject(expected);
+  });
+
+  it("R-55 never answers: the deadline ends it, and the connection", async () => {
+    let gone = (): void => undefined;
+    const closed = new Promise<void>((resolve) => (gone = resolve));
+    const url = await serve((request) => request.socket.on("close", gone));
+    const outcome = await outcomeOf(send(carrier(), url, { timeoutMs: 1_000 }));
+    expect(outcome).toMatchObject({ code: "timeout", ambiguous: true });
+    await closed;
+  });
+
+  it("never answers: the caller's reason comes back untouched", async () => {
+    const abort = new AbortController();
+    const url = await serve(() => {
+      abort.abort(new RangeError("enough"));
+    });
+    expect(await outcomeOf(send(carrier(), url, { signal: abort.signal }))).toEqual({ foreign: "RangeError: enough" });
+  });
+
+  it("S-024 has a certificate that nobody knows: nothing is sent", async () => {
+    let asked = 0;
+    const server = createSecureServer(selfSigned(), (_request, response) => {
+      asked += 1;
+      response.end();
+    });
+    const url = `https://${await listen(server)}/token`;
+    const expected = { code: "network_error", ambiguous: false, retryable: false };
+    expect(await outcomeOf(send(carrier(), url))).toMatchObject(expected);
+    expect(asked).toBe(0);
+  });
+});
+
+describe("nodeTransport", () => {
+  it("trusts the authority it is told of", async () => {
+    const { key, cert } = selfSigned();
+    const server = createSecureServer({ key, cert }, (_request, response) => response.end("hello"));
+    expect(await send(open({ ca: cert }), `https://${await listen(server)}/token`)).toMatchObject({ text: "hello" });
+  });
+
+  it("checks certificates whatever the environment says", async () => {
+    process.env["NODE_TLS_REJECT_UNAUTHORIZED"] = "0";
+    closing.push(() => delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"]);
+    const server = createSecureServer(selfSigned(), (_request, response) => response.end("hello"));
+    const outcome = await outcomeOf(send(open(), `https://${await listen(server)}/token`));
+    expect(outcome).toMatchObject({ code: "network_error", ambiguous: false });
+  });
+
+  it("keeps its connection, also after a redirect, an empty and a refused answer", async () => {
+    const ports = new Set<number | undefined>();
+    const url = await serve((request, response) => {
+      ports.add(request.socket.remotePort);
+      response.writeHead(ports.size === 1 ? 204 : 200).end();
+    });
+    const transport = open();
+    for (let count = 0; count < 5; count++) await send(transport, url);
+    expect(ports.size).toBe(1);
+  });
+
+  it("R-53 a kept connection that the server closed under a request may have carried it", async () => {
+    let count = 0;
+    const url = await serve((request, response) => {
+      count += 1;
+      if (count === 1) response.end("one");
+      else request.socket.destroy();
+    });
+    const transport = open();
+    expect(await send(transport, url)).toMatchObject({ text: "one" });
+    expect(await outcomeOf(send(transport, url))).toMatchObject({ code: "network_error", ambiguous: true });
+    expect(count).toBe(2); // once: it is not for a transport to send again
+  });
+
+  it("opens no more connections than it may", async () => {
+    let atOnce = 0;
+    let most = 0;
+    const url = await serve((_request, response) => {
+      most = Math.max(most, ++atOnce);
+      setTimeout(() => {
+        atOnce -= 1;
+        response.end();
+      }, 5);
+    });
+    const transport = open({ maxSockets: 2 });
+    await Promise.all(Array.from({ length: 8 }, () => send(transport, url)));
+    expect(most).toBe(2);
+  });
+
+  it("refuses an answer that it would have to decode", async () => {
+    const url = await serve((_request, response) =>
+      response.writeHead(200, { "content-encoding": "gzip" }).end(gzipSync("{}")),
+    );
+    expect(await outcomeOf(send(open(), url))).toMatchObject({ code: "network_error", ambiguous: true });
+  });
+
+  it.each([
+    "http://login.acme.example/token",
+    "http://127.0.0.2/token",
+    "http://localhost.acme.example/",
+    "ftp://a.example/",
+  ])("S-021 does not send to %s", async (url) => {
+    await expect(open()(url)).rejects.toMatchObject({ code: "insecure_url" });
+  });
+
+  it("S-028 counts for itself: what is beyond the limit is not read, and the connection is let go", async () => {
+    let gone = (): void => undefined;
+    const closed = new Promise<void>((resolve) => (gone = resolve));
+    const url = await serve((request, response) => {
+      request.socket.on("close", gone);
+      response.end("x".repeat(11));
+    });
+    const answer = (await open()(url)) as BoundedResponse;
+    expect(await answer[READ_WITHIN](10)).toBeUndefined();
+    await closed;
+  });
+
+  it("refuses bodies that it cannot measure, by name", async () => {
+    const sending = open()("https://login.acme.example/", { method: "POST", body: new FormData() });
+    await expect(sending).rejects.toMatchObject({ code: "invalid_argument" });
+  });
+
+  it.each([{ maxSockets: 0 }, { maxSockets: 1.5 }, { sockets: 1 }])("refuses the options %j", (options) => {
+    expect(() => nodeTransport(options)).toThrowError(expect.objectContaining({ code: "config_invalid" }) as Error);
+  });
+
+  it("close lets a request end, takes no more, and lets go of connections", async () => {
+    let answer = (): void => undefined;
+    const arrived = new Promise<void>((resolve) => {
+      void serve((request, response) => {
+        request.socket.on("close", () => (gone = true));
+        answer = () => response.end("late");
+        resolve();
+      }).then((url) => {
+        sending = send(transport, url);
+      });
+    });
+    let gone = false;
+    let sending: Promise<Answer> | undefined;
+    const transport = open();
+    await arrived;
+    const closed = transport.close();
+    expect(transport.close()).toBe(closed);
+    await expect(transport("https://login.acme.example/")).rejects.toThrow("closed");
+    answer();
+    expect(await sending).toMatchObject({ text: "late" });
+    await closed;
+    await expect.poll(() => gone).toBe(true);
+  });
+});
+
+describe("its answers behave as a Response does", () => {
+  const READERS: readonly (readonly [string, (response: Response) => Promise<unknown>])[] = [
+    ["text", (response) => response.text()],
+    ["json", (response) => response.json()],
+    ["arrayBuffer", async (response) => new TextDecoder().decode(await response.arrayBuffer())],
+    ["blob", async (response) => (await response.blob()).text()],
+    ["formData", (response) => response.formData().catch((error: unknown) => (error as Error).name)],
+    ["body", async (response) => new Response(response.body).text()],
+    ["clone", async (response) => [await response.clone().text(), await response.text()]],
+  ];
+
+  it.each(READERS)("%s", async (_name, read) => {
+    const url = await serve((_request, response) =>
+      response.writeHead(201, { "content-type": "application/json" }).end('{"a":1}'),
+    );
+    const [own, global] = [await open()(url), await fetch(url)];
+    expect(own.bodyUsed).toBe(false);
+    expect(await read(own)).toEqual(await read(global));
+    for (const member of ["ok", "status", "statusText", "type", "url", "redirected", "bodyUsed"] as const) {
+      expect([member, own[member]]).toEqual([member, global[member]]);
+    }
+    await expect(own.text()).rejects.toThrow(TypeError);
+  });
+
+  it("takes a Request, a URL and every form of headers", async () => {
+    const url = await serve((request, response) =>
+      response.end(`${String(request.method)} ${String(request.headers["x-a"])}`),
+    );
+    const transport = open();
+    const texts = [
+      await (await transport(new Request(url, { headers: { "x-a": "1" } }))).text(),
+      await (await transport(new URL(url), { method: "put", headers: [["X-A", "2"]], body: "text" })).text(),
+      await (
+        await transport(url, { headers: new Headers({ "x-a": "3" }), method: "POST", body: Uint8Array.of(1) })
+      ).text(),
+    ];
+    expect(texts).toEqual(["GET 1", "PUT 2", "POST 3"]);
+  });
+
+  it("fails on a redirect if it is told to, and gives it otherwise", async () => {
+    const url = await serve((_request, response) => response.writeHead(302, { location: "/a" }).end());
+    await expect(open()(url, { redirect: "error" })).rejects.toThrow(TypeError);
+    expect(await open()(url)).toMatchObject({ status: 302, redirected: false });
+  });
+});

@@ -1,0 +1,314 @@
+import { describe, expect, test } from "vitest";
+import { HOUR, follow, gate, openScene, run, issuedAt } from "./scene.ts";
+
+describe("stale tokens", () => {
+  test("R-02 detached: the caller gets the token at once, the refresh goes on behind", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR - 400_000);
+    const answer = gate();
+    scene.fake.fail({ at: "token", kind: "hold", until: answer.until });
+    expect(await scene.session.getAccessToken()).toBe(scene.login.accessToken);
+    await scene.clock.advance(0);
+    expect((await scene.session.status()).state).toBe("refreshing");
+    answer.open();
+    await scene.clock.advance(0);
+    expect(await scene.session.getAccessToken()).toBe(issuedAt(scene, 1).access_token);
+    expect(scene.refreshes()).toHaveLength(1);
+  });
+
+  test('R-02 "none": a stale caller awaits the refresh and gets the new token', async () => {
+    const scene = await openScene({ manager: { background: "none" } });
+    await scene.clock.advance(HOUR - 400_000);
+    const answer = gate();
+    scene.fake.fail({ at: "token", kind: "hold", until: answer.until });
+    const token = follow(scene.session.getAccessToken());
+    await scene.clock.advance(100);
+    expect(token.state).toBe("pending");
+    answer.open();
+    await scene.clock.advance(0);
+    expect(token.value).toBe(issuedAt(scene, 1).access_token);
+  });
+
+  test('R-03 "none": a refresh that fails is no error while the token is valid', async () => {
+    const scene = await openScene({ manager: { background: "none" } });
+    await scene.clock.advance(HOUR - 400_000);
+    scene.fake.fail({ at: "token", kind: "status", status: 502, times: Infinity });
+    const token = await run(scene.clock, scene.session.getAccessToken());
+    expect(token.value).toBe(scene.login.accessToken);
+  });
+
+  test('R-40 "none": the caller can leave', async () => {
+    const scene = await openScene({ manager: { background: "none" } });
+    await scene.clock.advance(HOUR - 400_000);
+    const answer = gate();
+    scene.fake.fail({ at: "token", kind: "hold", until: answer.until });
+    const controller = new AbortController();
+    const token = follow(scene.session.getAccessToken({ signal: controller.signal }));
+    await scene.clock.advance(100);
+    controller.abort(new Error("enough"));
+    await scene.clock.advance(100);
+    expect(token.error?.message).toBe("enough");
+    answer.open();
+    await scene.clock.advance(0);
+    expect(scene.store.stored()?.generation).toBe(2);
+  });
+
+  test("R-02 a function is the platform's waitUntil: it gets the refresh, which never rejects", async () => {
+    const handed: Promise<unknown>[] = [];
+    const background = (work: Promise<unknown>): void => void handed.push(work);
+    const scene = await openScene({ manager: { background } });
+    await scene.clock.advance(HOUR - 400_000);
+    scene.fake.fail({ at: "token", kind: "status", status: 400 });
+    expect(await scene.session.getAccessToken()).toBe(scene.login.accessToken);
+    expect(handed.length).toBeGreaterThan(0);
+    await scene.clock.advance(0);
+    expect((await Promise.allSettled(handed)).every(({ status }) => status === "fulfilled")).toBe(true);
+  });
+
+  test("R-02 the promise that waitUntil gets lasts until the tokens are saved", async () => {
+    const handed: Promise<unknown>[] = [];
+    const scene = await openScene({ manager: { background: (work) => void handed.push(work) } });
+    await scene.clock.advance(HOUR - 400_000);
+    const saving = scene.store.hold("tokens");
+    await scene.session.getAccessToken();
+    await saving.reached;
+    const all = follow(Promise.all(handed));
+    await scene.clock.advance(0);
+    expect(all.state).toBe("pending");
+    saving.open();
+    await scene.clock.advance(0);
+    expect(all.state).toBe("fulfilled");
+  });
+
+  test("S-104 a waitUntil that throws breaks nothing", async () => {
+    const background = (): never => {
+      throw new Error("not in a request");
+    };
+    const scene = await openScene({ manager: { background } });
+    await scene.clock.advance(HOUR - 400_000);
+    expect(await scene.session.getAccessToken()).toBe(scene.login.accessToken);
+    await scene.clock.advance(0);
+    expect(await scene.session.getAccessToken()).toBe(issuedAt(scene, 1).access_token);
+  });
+
+  test("R-33 a caller that begins to wait promotes a refresh that sleeps in the line", async () => {
+    const scene = await openScene({ manager: { concurrency: { atOnce: 1 } } });
+    const grace = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
+    const hers = await scene.manager.save(scene.client, { subject: "grace" }, grace);
+    await scene.clock.advance(HOUR - 400_000);
+    const answer = gate();
+    scene.fake.fail({ at: "token", kind: "hold", until: answer.until });
+    await hers.getAccessToken();
+    await scene.session.getAccessToken();
+    await scene.clock.advance(0);
+    expect(scene.refreshes()).toHaveLength(1);
+    const waiting = follow(scene.session.refresh());
+    await scene.clock.advance(100);
+    answer.open();
+    await scene.clock.advance(1_000);
+    expect(waiting.state).toBe("fulfilled");
+    expect(scene.refreshes()).toHaveLength(2);
+  });
+});
+
+describe("proactive refresh", () => {
+  test("R-01 3600 s: about ten minutes early, and a caller never waits", async () => {
+    const scene = await openScene();
+    scene.manager.start();
+    const seen = new Set<string | undefined>();
+    for (let minute = 0; minute < 300; minute += 5) {
+      seen.add(scene.session.peek());
+      await scene.clock.advance(300_000);
+    }
+    expect(seen).not.toContain(undefined);
+    expect(scene.refreshes().length).toBeGreaterThanOrEqual(5);
+    expect(scene.refreshes().length).toBeLessThanOrEqual(7);
+  }, 30_000);
+
+  for (const [lifetimeMs, perHour] of [
+    [600_000, 7.5],
+    [60_000, 75],
+  ] as const) {
+    test(`R-01 ${String(lifetimeMs / 1000)} s: ${String(perHour)} an hour`, async () => {
+      const scene = await openScene({ accessTokenLifetimeMs: lifetimeMs });
+      scene.manager.start();
+      let gaps = 0;
+      for (let tick = 0; tick < 720; tick++) {
+        if (scene.session.peek() === undefined) gaps += 1;
+        await scene.clock.advance(5_000);
+      }
+      expect(gaps).toBe(0);
+      expect(Math.abs(scene.refreshes().length - perHour)).toBeLessThanOrEqual(perHour * 0.12 + 1);
+    });
+  }
+
+  test("R-07 idle for an hour: it stops; used again: it goes on", async () => {
+    const scene = await openScene();
+    scene.manager.start();
+    await scene.clock.advance(10 * HOUR);
+    const idle = scene.refreshes().length;
+    expect(idle).toBeLessThanOrEqual(2);
+    expect((await run(scene.clock, scene.session.getAccessToken())).state).toBe("fulfilled");
+    expect(scene.refreshes()).toHaveLength(idle + 1);
+    await scene.clock.advance(HOUR);
+    expect(scene.refreshes()).toHaveLength(idle + 2);
+  });
+
+  test("R-07 keepAlive: idle sessions are refreshed only before the refresh token's own end", async () => {
+    const scene = await openScene({ warehouse: "bigquery", manager: { refresh: { keepAlive: true } } });
+    const serve = async (request: Request): Promise<Response> => {
+      const real = (await (await scene.fake.fetch(request)).json()) as object;
+      return Response.json({ ...real, refresh_token_expires_in: 36_000 });
+    };
+    scene.answers.push(serve, serve);
+    await run(scene.clock, scene.session.refresh());
+    scene.manager.start();
+    await scene.clock.advance(8.5 * HOUR);
+    const early = scene.refreshes().length;
+    expect(early).toBeLessThanOrEqual(2);
+    await scene.clock.advance(1.4 * HOUR);
+    expect(scene.refreshes().length).toBe(early + 1);
+  }, 30_000);
+
+  test("R-07 keepAlive does nothing where no end is known", async () => {
+    const scene = await openScene({ manager: { refresh: { keepAlive: true } } });
+    scene.manager.start();
+    await scene.clock.advance(6 * HOUR);
+    expect(scene.refreshes().length).toBeLessThanOrEqual(2);
+  }, 30_000);
+
+  test("R-59 R-09 asleep for eight hours: one refresh at wake, no burst", async () => {
+    const scene = await openScene();
+    scene.manager.start();
+    await scene.clock.advance(60_000);
+    scene.clock.jump(8 * HOUR);
+    await scene.clock.advance(90_000);
+    expect(scene.refreshes().length).toBeLessThanOrEqual(1);
+    expect((await run(scene.clock, scene.session.getAccessToken())).state).toBe("fulfilled");
+    await scene.clock.advance(90_000);
+    expect(scene.refreshes()).toHaveLength(1);
+  });
+
+  for (const [name, ms] of [
+    ["+1 h", HOUR],
+    ["-1 h", -HOUR],
+    ["+10 years", 10 * 365 * 24 * HOUR],
+    ["-50 years", -50 * 365 * 24 * HOUR],
+  ] as const) {
+    for (const when of ["idle", "in flight"] as const) {
+      test(`R-60 the clock jumps by ${name}, ${when}: no loop, no immortal token`, async () => {
+        const scene = await openScene();
+        scene.manager.start();
+        await scene.clock.advance(60_000);
+        const answer = gate();
+        if (when === "in flight") {
+          scene.fake.fail({ at: "token", kind: "hold", until: answer.until });
+          follow(scene.session.refresh());
+          await scene.clock.advance(0);
+        }
+        scene.clock.jump(ms);
+        answer.open();
+        for (let minute = 0; minute < 30; minute++) {
+          const token = await run(scene.clock, scene.session.getAccessToken());
+          // Ten years: the refresh token has ended, too, and the server says so.
+          if (ms < 8 * HOUR) expect(token.state).toBe("fulfilled");
+          await scene.clock.advance(60_000);
+        }
+        expect(scene.refreshes().length).toBeLessThanOrEqual(4);
+        // Three hours later the token is one of the last hour.
+        for (let hour = 0; hour < 3; hour++) {
+          await run(scene.clock, scene.session.getAccessToken());
+          await scene.clock.advance(HOUR);
+        }
+        if (ms < 8 * HOUR) {
+          expect((await run(scene.clock, scene.session.getAccessToken())).state).toBe("fulfilled");
+          expect(scene.issued.length).toBeGreaterThan(2);
+        }
+      });
+    }
+  }
+
+  test("R-61 R-06 expires_in 0 and 1: on demand only, never a loop", async () => {
+    for (const expires of [0, 1]) {
+      const scene = await openScene();
+      scene.manager.start();
+      const serve = async (request: Request): Promise<Response> => {
+        scene.answers.push(serve);
+        const real = (await (await scene.fake.fetch(request)).json()) as object;
+        return Response.json({ ...real, expires_in: expires });
+      };
+      scene.answers.push(serve);
+      const token = await run(scene.clock, scene.session.refresh());
+      expect(token.state).toBe("fulfilled");
+      await scene.clock.advance(10 * 60_000);
+      expect(scene.refreshes()).toHaveLength(1);
+    }
+  });
+
+  test("R-61 no expires_in: the warehouse's own lifetime; huge: looked at daily", async () => {
+    const scene = await openScene();
+    scene.manager.start();
+    scene.fake.fail({ at: "token", kind: "omit_expires_in" });
+    await run(scene.clock, scene.session.refresh());
+    expect(await scene.session.status()).toMatchObject({ expiresAt: scene.clock.now() + HOUR });
+    scene.answers.push(async (request) => {
+      const real = (await (await scene.fake.fetch(request)).json()) as object;
+      return Response.json({ ...real, expires_in: 177_733_951_521 });
+    });
+    await run(scene.clock, scene.session.refresh());
+    await scene.clock.advance(HOUR);
+    expect(scene.refreshes()).toHaveLength(2);
+    expect(await scene.session.getAccessToken()).toBe(scene.issued.at(-1)?.access_token);
+  });
+});
+
+describe("expiring", () => {
+  test("S-073 the end of the refresh token is told when it is near", async () => {
+    const scene = await openScene({ warehouse: "snowflake", refreshTokenLifetimeMs: 10 * HOUR });
+    const { refreshExpiresAt } = scene.login;
+    expect(refreshExpiresAt).toBeDefined();
+    const early = scene.heard().filter((type) => type === "expiring");
+    expect(early).toEqual([]);
+    await scene.clock.advance((refreshExpiresAt ?? 0) - scene.clock.now() - HOUR);
+    await run(scene.clock, scene.session.getAccessToken());
+    const told = scene.events.find(({ type }) => type === "expiring");
+    if (scene.refreshes().at(-1)?.status === 200) expect(told).toMatchObject({ what: "refresh_token" });
+    else expect(scene.heard()).toContain("reauthorization_required");
+  });
+});
+
+describe("eviction", () => {
+  test("an idle session leaves memory; its handle comes back, with what the store has", async () => {
+    const scene = await openScene();
+    scene.manager.start();
+    await scene.clock.advance(5 * HOUR);
+    const other = scene.process();
+    const theirs = await run(scene.clock, other.session.getAccessToken());
+    expect((await run(scene.clock, scene.session.getAccessToken())).value).toBe(theirs.value);
+    expect((await scene.session.status()).state).toBe("active");
+  });
+
+  test("S-047 a handle from before the eviction gives out nothing after a logout through another", async () => {
+    const scene = await openScene({ durable: false, accessTokenLifetimeMs: 24 * HOUR });
+    await scene.clock.advance(2 * HOUR);
+    for (let user = 0; user < 5; user++) scene.manager.session(scene.client, { subject: `user-${String(user)}` });
+    const fresh = scene.manager.session(scene.client, { subject: "ada" });
+    await fresh.forget();
+    expect(scene.session.peek()).toBeUndefined();
+    const token = await run(scene.clock, scene.session.getAccessToken());
+    expect(token.error).toMatchObject({ code: "reauthorization_required" });
+  });
+
+  test("R-24 tokens that are not saved keep their session in memory", async () => {
+    const scene = await openScene({ manager: { refresh: { idleMs: 60_000 } } });
+    scene.manager.start();
+    await scene.clock.advance(HOUR);
+    scene.store.fail("tokens", Infinity);
+    await run(scene.clock, scene.session.getAccessToken());
+    await scene.clock.advance(300_000);
+    for (let user = 0; user < 5; user++) scene.manager.session(scene.client, { subject: `user-${String(user)}` });
+    scene.store.heal();
+    await scene.clock.advance(60_000);
+    expect(scene.store.stored()?.tokens?.refreshToken).toBe(issuedAt(scene, 1).refresh_token);
+  });
+});

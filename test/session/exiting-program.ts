@@ -1,0 +1,89 @@
+// A program of its own, for tests of how a process ends: bundled and run by lifecycle.test.ts.
+// Arguments: what it does, and where its token endpoint is.
+import { TokenManager, createClient, defineWarehouse, importTokens, memoryStore } from "warehouse-oauth";
+import type { TokenStore } from "warehouse-oauth";
+
+const [, , mode = "", tokenEndpoint = ""] = process.argv;
+const HOUR = 3_600_000;
+
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+
+const client = createClient({
+  warehouse: defineWarehouse({
+    id: "acme",
+    issuer: new URL(tokenEndpoint).origin,
+    tokenEndpoint,
+    grants: ["refresh_token"],
+    refreshRotation: "single-use",
+  }),
+  clientId: "program",
+  clientSecret: "secret",
+  allowLoopbackHttp: true,
+});
+
+const inner = memoryStore();
+let holding = mode === "busy lease";
+const store: TokenStore = {
+  capabilities: inner.capabilities,
+  read: inner.read.bind(inner),
+  async write(key, record, options) {
+    const isSave = record.value.includes("second-token");
+    if (isSave && mode === "in save") {
+      say("ready");
+      await new Promise((resolve) => setTimeout(resolve, 500).unref());
+    }
+    if (isSave && mode === "unsaved") throw new Error("disk full");
+    const version = await inner.write(key, record, options);
+    if (isSave) say("saved");
+    return version;
+  },
+  delete: inner.delete.bind(inner),
+  lease: async (key, options) => (holding ? undefined : inner.lease?.(key, options)),
+};
+
+const manager = new TokenManager({ store });
+const now = Date.now();
+const isFresh = mode === "idle" || mode === "idle, stopped by a signal";
+const session = await manager.save(
+  client,
+  { subject: "ada" },
+  importTokens({
+    accessToken: "first-token",
+    refreshToken: "first-refresh-token",
+    tokenType: "Bearer",
+    obtainedAt: isFresh ? now : now - HOUR,
+    expiresAt: isFresh ? now + HOUR : now,
+    scopes: [],
+    scopesAssumed: false,
+    connectionId: client.connectionId,
+  }),
+);
+manager.on("refresh_retried", () => {
+  say("ready");
+});
+manager.start();
+
+if (mode === "idle") say(session.peek() ?? "none");
+else if (mode === "awaits") say(await session.getAccessToken());
+else if (mode === "busy lease") {
+  setTimeout(() => {
+    holding = false;
+  }, 400).unref();
+  say(await session.getAccessToken());
+} else if (mode === "unsaved") {
+  say(await session.getAccessToken());
+  say(JSON.stringify((await manager.close()).unsaved.length));
+} else {
+  const alive = setInterval(() => undefined, 1_000);
+  process.once("SIGTERM", () => {
+    clearInterval(alive);
+    void manager.close({ drainMs: 5_000 }).then(({ unsaved }) => {
+      say(`closed ${String(unsaved.length)}`);
+    });
+  });
+  if (isFresh) say("ready");
+  else
+    session.getAccessToken().then(say, (error: unknown) => {
+      say((error as { code: string }).code);
+    });
+}

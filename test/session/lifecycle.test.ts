@@ -1,0 +1,292 @@
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { HOUR, follow, gate, openScene, run, issuedAt } from "./scene.ts";
+
+describe("close (R-11, R-72)", () => {
+  test("R-11 idempotent: the same answer, however often and however early", async () => {
+    const scene = await openScene();
+    const first = scene.manager.close();
+    expect(scene.manager.close()).toBe(first);
+    expect(await first).toEqual({ unsaved: [] });
+    expect(await scene.process().manager.close()).toEqual({ unsaved: [] });
+  });
+
+  test("R-11 after it nothing begins: SessionClosedError", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    await scene.manager.close();
+    const closed = { code: "manager_closed", retryable: false, action: "none" };
+    expect((await run(scene.clock, scene.session.getAccessToken())).error).toMatchObject(closed);
+    await expect(scene.session.refresh()).rejects.toMatchObject(closed);
+    await expect(scene.session.revoke()).rejects.toMatchObject(closed);
+    await expect(scene.session.fetch("/api")).rejects.toMatchObject(closed);
+    await expect(scene.manager.refresh(scene.session.key)).rejects.toMatchObject(closed);
+    await expect(scene.manager.save(scene.client, { subject: "ada" }, scene.login)).rejects.toMatchObject(closed);
+    expect(() => {
+      scene.manager.start();
+    }).toThrow(expect.objectContaining(closed) as Error);
+    expect(scene.refreshes()).toHaveLength(0);
+  });
+
+  test("R-72 in flight: what was sent is waited for and saved; the caller gets its token", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    const answer = gate();
+    scene.fake.fail({ at: "token", kind: "hold", until: answer.until });
+    const caller = follow(scene.session.getAccessToken());
+    await scene.clock.advance(0);
+    const closing = follow(scene.manager.close());
+    await scene.clock.advance(1_000);
+    expect(closing.state).toBe("pending");
+    answer.open();
+    await scene.clock.advance(0);
+    expect(closing.value).toEqual({ unsaved: [] });
+    expect(caller.value).toBe(issuedAt(scene, 1).access_token);
+    expect(scene.store.stored()?.tokens?.refreshToken).toBe(issuedAt(scene, 1).refresh_token);
+    expect(await scene.store.takeLease(1_000)).toBeDefined();
+  });
+
+  test("R-72 in flight for longer than the drain: close ends, the announcement stays as a trace", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    scene.fake.fail({ at: "token", kind: "hold", until: new Promise(() => undefined) });
+    follow(scene.session.getAccessToken());
+    await scene.clock.advance(0);
+    const closing = follow(scene.manager.close({ drainMs: 2_000 }));
+    await scene.clock.advance(1_900);
+    expect(closing.state).toBe("pending");
+    await scene.clock.advance(200);
+    expect(closing.state).toBe("fulfilled");
+    expect(scene.store.stored()?.intent).toBeDefined();
+  });
+
+  test("R-72 in save: waited for", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    const saving = scene.store.hold("tokens");
+    const caller = follow(scene.session.getAccessToken());
+    await saving.reached;
+    const closing = follow(scene.manager.close());
+    await scene.clock.advance(100);
+    expect(closing.state).toBe("pending");
+    saving.open();
+    await scene.clock.advance(0);
+    expect(closing.value).toEqual({ unsaved: [] });
+    expect(caller.state).toBe("fulfilled");
+  });
+
+  test("R-72 in backoff: the caller is told at once, nothing is sent any more", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    scene.fake.fail({ at: "token", kind: "status", status: 429, retryAfter: "7", times: Infinity });
+    const caller = follow(scene.session.getAccessToken());
+    await scene.clock.advance(1_000);
+    const closing = follow(scene.manager.close());
+    await scene.clock.advance(0);
+    expect(caller.error).toMatchObject({ code: "manager_closed" });
+    expect(closing.value).toEqual({ unsaved: [] });
+    await scene.clock.advance(HOUR);
+    expect(scene.refreshes()).toHaveLength(1);
+  });
+
+  test("R-72 sent, and then answered with what would be repeated: it is not, and close does not wait for the wait", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    const answer = gate();
+    scene.answers.push(async () => {
+      await answer.until;
+      return new Response(null, { status: 429, headers: { "retry-after": "7" } });
+    });
+    const caller = follow(scene.session.getAccessToken());
+    await scene.clock.advance(0);
+    const closing = follow(scene.manager.close());
+    await scene.clock.advance(0);
+    answer.open();
+    await scene.clock.advance(10);
+    expect(closing.value).toEqual({ unsaved: [] });
+    expect(caller.state).toBe("rejected");
+    expect(scene.refreshes()).toHaveLength(0);
+  });
+
+  for (const step of ["read", "lease", "intent"] as const) {
+    for (const when of ["before", "after"] as const) {
+      test(`R-11 ${when} ${step}: nothing is sent, close gives back the lease and takes back the announcement`, async () => {
+        const scene = await openScene();
+        await scene.clock.advance(HOUR);
+        const point = scene.store.hold(step, when);
+        const caller = follow(scene.session.getAccessToken());
+        await point.reached;
+        const closing = follow(scene.manager.close());
+        await scene.clock.advance(0);
+        expect(closing.state).toBe("pending");
+        point.open();
+        await scene.clock.advance(2_500);
+        expect(closing.state).toBe("fulfilled");
+        expect(caller.error).toMatchObject({ code: "manager_closed" });
+        expect(scene.refreshes()).toHaveLength(0);
+        expect(scene.store.stored()?.intent).toBeUndefined();
+        expect(await scene.store.takeLease(1_000)).toBeDefined();
+      });
+    }
+  }
+
+  test("R-11 while waiting for a busy lease: the caller is told at once", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    await scene.store.takeLease(HOUR);
+    const caller = follow(scene.session.getAccessToken());
+    await scene.clock.advance(1_000);
+    await scene.manager.close();
+    await caller.promise;
+    expect(caller.error).toMatchObject({ code: "manager_closed" });
+  });
+});
+
+describe("start and stop", () => {
+  test("R-11 stop: nothing by itself, everything when asked; start again", async () => {
+    const scene = await openScene();
+    scene.manager.start();
+    scene.manager.start();
+    scene.manager.stop();
+    scene.manager.stop();
+    await scene.clock.advance(HOUR - 1_000);
+    expect(scene.refreshes()).toHaveLength(0);
+    expect((await run(scene.clock, scene.session.refresh())).state).toBe("fulfilled");
+    scene.manager.start();
+    await scene.clock.advance(HOUR - 1_000);
+    expect(scene.refreshes()).toHaveLength(2);
+  });
+
+  test("R-11 without start nothing happens by itself", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(24 * HOUR);
+    expect(scene.refreshes()).toHaveLength(0);
+    expect(scene.store.steps.filter((step) => step === "read").length).toBeLessThanOrEqual(1);
+  });
+});
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+let folder = "";
+let program = "";
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "warehouse-oauth-exit-"));
+  program = join(folder, "program.mjs");
+  await build({
+    entryPoints: [join(root, "test/session/exiting-program.ts")],
+    outfile: program,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "node20",
+    alias: { "warehouse-oauth": join(root, "src/index.ts") },
+    logLevel: "error",
+  });
+}, 60_000);
+
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly lines: readonly string[];
+  readonly errors: string;
+}
+
+/** Runs the program beside a token endpoint that plays a script, and gives how it ended. */
+async function runProgram(
+  mode: string,
+  answers: readonly { readonly status: number; readonly delayMs?: number }[],
+  onReady?: (child: ChildProcess) => void,
+): Promise<Ended & { readonly requests: number }> {
+  let requests = 0;
+  const server = createServer((request, response) => {
+    request.resume();
+    const { status, delayMs = 0 } = answers[Math.min(requests, answers.length - 1)] ?? { status: 500 };
+    requests += 1;
+    if (mode === "in flight") child.emit("ready");
+    setTimeout(() => {
+      response.writeHead(status, { "content-type": "application/json" });
+      const tokens = { access_token: "second-token", refresh_token: "second-refresh", token_type: "Bearer" };
+      response.end(JSON.stringify(status === 200 ? { ...tokens, expires_in: 3600 } : {}));
+    }, delayMs);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  const child = spawn(process.execPath, [program, mode, `http://127.0.0.1:${String(port)}/token`]);
+  let output = "";
+  let errors = "";
+  child.once("ready", () => onReady?.(child));
+  child.stdout.on("data", (data: Buffer) => {
+    output += data.toString();
+    if (mode !== "in flight" && /^ready$/m.test(output)) child.emit("ready");
+  });
+  child.stderr.on("data", (data: Buffer) => (errors += data.toString()));
+  const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
+    child.once("close", (...end) => {
+      resolve(end);
+    });
+  });
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+  return { code, signal, lines: output.trim().split("\n"), errors, requests };
+}
+
+const terminate = (child: ChildProcess): void => void child.kill("SIGTERM");
+
+describe("real processes (R-07, R-72)", () => {
+  test("R-07 a started manager does not keep the process alive", async () => {
+    const ended = await runProgram("idle", []);
+    expect(ended).toMatchObject({ code: 0, errors: "", lines: ["first-token"], requests: 0 });
+  });
+
+  test("R-07 a script that only awaits a token is not cut off, through a retry and a slow answer", async () => {
+    const ended = await runProgram("awaits", [{ status: 502 }, { status: 200, delayMs: 700 }]);
+    expect(ended).toMatchObject({ code: 0, errors: "", requests: 2 });
+    expect(ended.lines.slice(-2)).toEqual(["saved", "second-token"]);
+  });
+
+  test("R-07 nor while it waits for somebody else's lease", async () => {
+    const ended = await runProgram("busy lease", [{ status: 200 }]);
+    expect(ended).toMatchObject({ code: 0, errors: "", requests: 1 });
+    expect(ended.lines.at(-1)).toBe("second-token");
+  });
+
+  test("R-24 R-72 tokens that cannot be saved are reported, and keep no process alive after close", async () => {
+    const ended = await runProgram("unsaved", [{ status: 200 }]);
+    expect(ended).toMatchObject({ code: 0, errors: "", lines: ["second-token", "1"] });
+  });
+
+  test("R-72 SIGTERM, idle", async () => {
+    const ended = await runProgram("idle, stopped by a signal", [], terminate);
+    expect(ended).toMatchObject({ code: 0, errors: "", lines: ["ready", "closed 0"] });
+  });
+
+  test("R-72 SIGTERM in backoff: nothing more is sent", async () => {
+    const ended = await runProgram("in backoff", [{ status: 502 }], terminate);
+    expect(ended).toMatchObject({ code: 0, errors: "", requests: 1 });
+    expect(ended.lines).toEqual(expect.arrayContaining(["manager_closed", "closed 0"]));
+  });
+
+  test("R-72 SIGTERM in flight: the answer is saved first", async () => {
+    const ended = await runProgram("in flight", [{ status: 200, delayMs: 700 }], terminate);
+    expect(ended).toMatchObject({ code: 0, errors: "", requests: 1 });
+    expect(ended.lines).toEqual(expect.arrayContaining(["saved", "second-token", "closed 0"]));
+  });
+
+  test("R-72 SIGTERM in save: it is finished, although the store keeps nothing alive", async () => {
+    const ended = await runProgram("in save", [{ status: 200 }], terminate);
+    expect(ended).toMatchObject({ code: 0, errors: "", requests: 1 });
+    expect(ended.lines).toEqual(expect.arrayContaining(["ready", "saved", "closed 0"]));
+  });
+});

@@ -1,0 +1,140 @@
+import type { Lease, StoredRecord, TokenStore } from "warehouse-oauth";
+import { parseRecord } from "../../../src/session/record.ts";
+import type { SessionRecord } from "../../../src/session/record.ts";
+import type { Process } from "./world.ts";
+
+/** What a store does that it should not. */
+export type StoreFault = "error" | "lost" | "lost-answer" | "slow" | "too-slow" | "stale";
+
+/** What it does it to. */
+export type StoreOperation = "read" | "write" | "lease" | "renew" | "release";
+
+interface Kept {
+  readonly record: StoredRecord;
+  readonly version: string;
+}
+
+/** Told of what really happens, whatever is answered. */
+export interface StoreWatcher {
+  onWrite(by: Process, before: SessionRecord | undefined, after: SessionRecord): void;
+  onRelease(lease: number, stored: SessionRecord | undefined): void;
+}
+
+/** Time there and back when all is well. */
+const LATENCY_MS = 1;
+
+/** A store that is slow answers within the manager's five seconds; one that is too slow acts all the same, later. */
+const SLOW_MS = 3_000;
+const TOO_SLOW_MS = 7_000;
+
+/** One table for all processes, with compare-and-set, leases by its own clock, and faults on demand. */
+export class SharedStore {
+  readonly #kept = new Map<string, Kept>();
+  /** What a replica that lags behind still has. */
+  readonly #before = new Map<string, Kept | undefined>();
+  readonly #leases = new Map<string, { readonly id: number; readonly owner: Process; until: number }>();
+  readonly #faults = new Map<Process, Map<StoreOperation, StoreFault[]>>();
+  readonly #lastWritten = new Map<Process, SessionRecord>();
+  readonly #watcher: StoreWatcher;
+  #count = 0;
+
+  constructor(watcher: StoreWatcher) {
+    this.#watcher = watcher;
+  }
+
+  /** The next operation of this kind goes wrong. */
+  fail(process: Process, operation: StoreOperation, fault: StoreFault): void {
+    const faults = this.#faults.get(process) ?? new Map<StoreOperation, StoreFault[]>();
+    this.#faults.set(process, faults);
+    faults.set(operation, [...(faults.get(operation) ?? []), fault]);
+  }
+
+  heal(): void {
+    this.#faults.clear();
+  }
+
+  /** What is really there. */
+  peek(key: string): SessionRecord | undefined {
+    const kept = this.#kept.get(key);
+    return kept && parseRecord(kept.record.value);
+  }
+
+  lastWrittenBy(process: Process): SessionRecord | undefined {
+    return this.#lastWritten.get(process);
+  }
+
+  /** The lease that a process holds now, by the store's clock. */
+  leaseOf(process: Process): number | undefined {
+    for (const { id, owner, until } of this.#leases.values()) {
+      if (owner === process && until > process.world.elapsed) return id;
+    }
+    return undefined;
+  }
+
+  isLeaseLive(id: number): boolean {
+    return [...this.#leases.values()].some((lease) => lease.id === id && lease.until > lease.owner.world.elapsed);
+  }
+
+  /** The store as one process sees it. */
+  openFor(process: Process): TokenStore {
+    const now = (): number => process.world.elapsed;
+    return {
+      capabilities: { compareAndSet: true, durable: true },
+      read: (key) => this.#call(process, "read", (stale) => (stale ? this.#before : this.#kept).get(key)),
+      write: (key, record, { ifVersion }) =>
+        this.#call(process, "write", () => this.#write(process, key, record, ifVersion)),
+      delete: () => Promise.reject(new Error("nothing here deletes")),
+      lease: (key, { ttlMs }) =>
+        this.#call(process, "lease", () => {
+          const holder = this.#leases.get(key);
+          if (holder !== undefined && holder.until > now()) return undefined;
+          const held = { id: this.#count++, owner: process, until: now() + ttlMs };
+          this.#leases.set(key, held);
+          return this.#leaseOf(process, key, held);
+        }),
+      due: () => Promise.resolve([]),
+    };
+  }
+
+  #leaseOf(process: Process, key: string, held: { readonly id: number; until: number }): Lease {
+    return {
+      renew: (ttlMs) =>
+        this.#call(process, "renew", () => {
+          const mine = this.#leases.get(key) === held && held.until > process.world.elapsed;
+          if (mine) held.until = process.world.elapsed + ttlMs;
+          return mine;
+        }),
+      release: () =>
+        this.#call(process, "release", () => {
+          if (this.#leases.get(key) !== held) return;
+          this.#leases.delete(key);
+          this.#watcher.onRelease(held.id, this.peek(key));
+        }),
+    };
+  }
+
+  #write(by: Process, key: string, record: StoredRecord, ifVersion: string | undefined): string | undefined {
+    const kept = this.#kept.get(key);
+    if (kept?.version !== ifVersion) return undefined;
+    const version = `v${String(this.#count++)}`;
+    const after = parseRecord(record.value);
+    this.#watcher.onWrite(by, kept && parseRecord(kept.record.value), after);
+    this.#before.set(key, kept);
+    this.#kept.set(key, { record, version });
+    this.#lastWritten.set(by, after);
+    return version;
+  }
+
+  #call<T>(process: Process, operation: StoreOperation, perform: (stale: boolean) => T): Promise<T> {
+    const fault = this.#faults.get(process)?.get(operation)?.shift();
+    const latency = { thereMs: LATENCY_MS, backMs: LATENCY_MS };
+    if (fault === "slow") latency.thereMs = SLOW_MS;
+    if (fault === "too-slow") latency.thereMs = TOO_SLOW_MS;
+    if (fault === "lost") latency.thereMs = Infinity;
+    if (fault === "lost-answer") latency.backMs = Infinity;
+    return process.call(latency, () => {
+      if (fault === "error") throw new Error("the store is down");
+      return perform(fault === "stale");
+    });
+  }
+}
