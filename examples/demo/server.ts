@@ -17,6 +17,8 @@ export interface DemoOptions extends EmbeddedOptions {
   readonly port?: number;
   /** Names real accounts. Default is none: three embedded warehouses. */
   readonly environment?: Environment;
+  /** Jitter of the sessions' retries. Default is the library's own. */
+  readonly random?: () => number;
   /** Pages beside those of the login. */
   readonly routes?: readonly Route[];
 }
@@ -69,7 +71,7 @@ export async function startDemo(options: DemoOptions = {}): Promise<Demo> {
   const warehouses: DemoWarehouse[] = [];
   const closers: (() => Promise<void>)[] = [];
   const visitors = new Visitors();
-  const sessions = new SessionKeeper();
+  const sessions = new SessionKeeper(options.random);
   const allRoutes = [...loginRoutes, ...sessionRoutes, ...routes];
   let origin = "";
   const server = createServer((request, response) => {

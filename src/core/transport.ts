@@ -17,11 +17,7 @@ export const TOKEN_ANSWER_LIMIT: number = 256 * 1024;
 /** Most bytes that server metadata or a key set may have, decoded (requirements S-028). */
 export const METADATA_ANSWER_LIMIT: number = 1024 * 1024;
 
-/**
- * Names the method of an answer that reads itself within bounds: for a `fetch` of our own whose answers are no streams.
- *
- * @internal
- */
+/** Names the method of an answer that reads itself within bounds: for a `fetch` of our own whose answers are no streams. */
 export const READ_WITHIN: unique symbol = Symbol.for("warehouse-oauth.readWithin") as never;
 
 /** An answer that reads itself. */

@@ -83,6 +83,7 @@ export class LightResponse implements BoundedResponse {
     return this.#response.text();
   }
 
+  /** @internal */
   [READ_WITHIN](limitBytes: number): Promise<Uint8Array | undefined> {
     if (this.bodyUsed || this.#whole !== undefined) return Promise.reject(new TypeError("the body was read before"));
     this.#read = true;

@@ -225,12 +225,8 @@ export class SessionEngine {
   /** Writes what others should know; if that fails, the next read finds out. */
   async writeQuietly(entry: SessionEntry, record: SessionRecord): Promise<void> {
     try {
-      const version = await this.store.write(
-        entry.key,
-        record,
-        this.freshness.storedTimes(entry, record),
-        entry.version,
-      );
+      const times = this.freshness.storedTimes(entry, record);
+      const version = await this.store.write(entry.key, record, times, entry.version);
       if (version !== undefined) this.apply(entry, { record, version });
     } catch {
       // What was written before stays; it is only less exact.

@@ -11,12 +11,14 @@ const DRAIN_MS = 1_000;
 /** The whole of an application's token handling: one manager, and one log for each session of it. */
 export class SessionKeeper {
   readonly #store: TokenStore = memoryStore();
-  readonly #manager = new TokenManager({ store: this.#store });
+  readonly #manager: TokenManager;
   /** Stands for another process: it shares the store and nothing else. It is not started; a person starts it. */
   readonly #other = new TokenManager({ store: this.#store });
   readonly #watches = new Map<string, SessionWatch>();
 
-  constructor() {
+  /** @param random Jitter of the retries; a test wants to know how long they take. */
+  constructor(random?: () => number) {
+    this.#manager = new TokenManager({ store: this.#store, ...(random !== undefined && { random }) });
     this.#manager.on("*", (event) => {
       this.#deliver(event);
     });
