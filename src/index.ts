@@ -44,6 +44,7 @@ export type {
   AuthorizationRequestOptions,
   CallbackErrorCode,
   ClientAuthentication,
+  ClientBase,
   ClientCredentialsOptions,
   ClientOptions,
   Clock,

@@ -15,7 +15,8 @@ import type { Warehouse } from "./warehouse.ts";
 /** Marks values that only this library can make. Not exported from the package. */
 declare const brand: unique symbol;
 
-interface ClientBase<Login> {
+/** What every registration has, however it authenticates. */
+export interface ClientBase<Login> {
   /** Where the client is registered. */
   readonly warehouse: Warehouse<Login>;
   /** As the warehouse gave it. */

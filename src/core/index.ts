@@ -11,7 +11,7 @@ export type { ValidatedCallback } from "./callback.ts";
 export { clientSecretBasic, clientSecretPost, none, privateKeyJwt } from "./client-authentication.ts";
 export type { ClientAuthentication, Secret, UnauthenticatedRequest } from "./client-authentication.ts";
 export { createClient, internalsOf, parseConnectionId } from "./client.ts";
-export type { ClientInternals, ClientOptions, ConnectionParts, OAuthClient } from "./client.ts";
+export type { ClientBase, ClientInternals, ClientOptions, ConnectionParts, OAuthClient } from "./client.ts";
 export { isLoopbackHttp } from "./endpoint-url.ts";
 export { exchangeCode } from "./code-exchange.ts";
 export { discover } from "./discovery.ts";

@@ -1,13 +1,10 @@
 import { createServer as createHttpServer } from "node:http";
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer as createTlsServer } from "node:https";
 import { type AddressInfo, type Server, createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { classifyTransportFailure } from "../../src/core/transport-failure.ts";
+import { selfSigned } from "../node/self-signed.ts";
 
 const failed = (...codes: readonly string[]): Error =>
   codes.reduceRight<Error | undefined>(
@@ -211,23 +208,13 @@ describe("R-20 the same with what Node really throws", () => {
   });
 
   it("a certificate that nobody vouches for", async () => {
-    const folder = mkdtempSync(join(tmpdir(), "certificate-"));
-    try {
-      const [keyFile, certFile] = [join(folder, "key.pem"), join(folder, "cert.pem")];
-      const request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
-      execFileSync("openssl", [...request, "-subj", "/CN=localhost", "-keyout", keyFile, "-out", certFile], {
-        stdio: "pipe",
-      });
-      const server = createTlsServer({ key: readFileSync(keyFile), cert: readFileSync(certFile) }, () => {
-        throw new Error("a request got through");
-      });
-      expect(await classified(`https://localhost:${String(await listen(server))}/`)).toEqual({
-        code: "DEPTH_ZERO_SELF_SIGNED_CERT",
-        ambiguous: false,
-        retryable: false,
-      });
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
+    const server = createTlsServer(selfSigned(), () => {
+      throw new Error("a request got through");
+    });
+    expect(await classified(`https://localhost:${String(await listen(server))}/`)).toEqual({
+      code: "DEPTH_ZERO_SELF_SIGNED_CERT",
+      ambiguous: false,
+      retryable: false,
+    });
   });
 });

@@ -27,7 +27,13 @@ for (const major of majors) {
   const node = `${here}node_modules/node-${major}/bin/node`;
   const version = execFileSync(node, ["--version"], { encoding: "utf8" }).trim();
 
-  const suite = run(node, ["node_modules/vitest/vitest.mjs", "run", "-c", ".config/vitest.config.ts"]);
+  const suite = run(node, [
+    "node_modules/vitest/vitest.mjs",
+    "run",
+    "-c",
+    ".config/vitest.config.ts",
+    "--typecheck.enabled=false",
+  ]);
   const [, good, bad] = /^(\d+) passed, (\d+) failed$/m.exec(suite.output) ?? [undefined, "0", "1"];
   const suiteFailed = suite.status === 0 ? Number(bad) : Math.max(1, Number(bad));
   passed += Number(good);

@@ -2,6 +2,7 @@ import { generateKeyPairSync, sign } from "node:crypto";
 import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { TokenManager, createClient, defineWarehouse, importTokens } from "warehouse-oauth";
+import { nodeTransport } from "warehouse-oauth/node";
 import type { Fetch, SessionEvent, TokenSession } from "warehouse-oauth";
 import { afterEach, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/lib/clock.ts";
@@ -11,7 +12,10 @@ import { BROKEN, TOKENS, answer, scriptSocket } from "./scripted-socket.ts";
 import type { Behaviour, ScriptedSocket } from "./scripted-socket.ts";
 
 /** Every way in which a request can leave. A transport of our own is one more line. */
-const TRANSPORTS: readonly (readonly [string, Fetch])[] = [["global fetch", fetch]];
+const TRANSPORTS: readonly (readonly [string, Fetch])[] = [
+  ["global fetch", fetch],
+  ["the Node transport", nodeTransport()],
+];
 
 /** Shorter than the real 10 s, so that the test is, too; longer than any answer here takes. */
 const TIMEOUT_MS = 400;

@@ -30,46 +30,46 @@ function sealedByAnother(store: TokenStore): TokenStore & { readonly deleted: st
 describe("S-077 a record that nobody can read", () => {
   test("is replaced by a login", async () => {
     const clock = manualClock();
-    const { client, tokens } = acmeServer(clock);
+    const server = acmeServer(clock);
     const store = memoryStore({ clock });
     const manager = new TokenManager({ clock, store });
-    const { key } = await manager.save(client, ADA, tokens());
+    const { key } = await manager.save(server.client, ADA, server.tokens());
     const read = await store.read(key, {});
     await store.write(key, { value: "not what we wrote" }, { ifVersion: read?.version });
 
     const other = new TokenManager({ clock, store });
-    await expect(other.session(client, ADA).getAccessToken()).rejects.toMatchObject({ code: "decrypt_failed" });
-    const session = await other.save(client, ADA, tokens());
+    await expect(other.session(server.client, ADA).getAccessToken()).rejects.toMatchObject({ code: "decrypt_failed" });
+    const session = await other.save(server.client, ADA, server.tokens());
     expect(await session.status()).toMatchObject({ state: "active" });
     expect((await store.read(key, {}))?.version).not.toBe(read?.version);
   });
 
   test("is buried by a logout", async () => {
     const clock = manualClock();
-    const { client, tokens } = acmeServer(clock);
+    const server = acmeServer(clock);
     const store = memoryStore({ clock });
-    const { key } = await new TokenManager({ clock, store }).save(client, ADA, tokens());
+    const { key } = await new TokenManager({ clock, store }).save(server.client, ADA, server.tokens());
     const read = await store.read(key, {});
     await store.write(key, { value: "{}" }, { ifVersion: read?.version });
 
-    const session = new TokenManager({ clock, store }).session(client, ADA);
+    const session = new TokenManager({ clock, store }).session(server.client, ADA);
     await session.forget();
     expect(await session.status()).toEqual({ state: "revoked" });
   });
 
   test("is deleted where the store itself cannot open it, and then replaced", async () => {
     const clock = manualClock();
-    const { client, tokens } = acmeServer(clock);
+    const server = acmeServer(clock);
     const store = sealedByAnother(memoryStore({ clock }));
     const manager = new TokenManager({ clock, store });
-    const session = await manager.save(client, ADA, tokens());
+    const session = await manager.save(server.client, ADA, server.tokens());
     expect(store.deleted).toEqual([session.key]);
     expect(await session.status()).toMatchObject({ state: "active", generation: 1 });
   });
 
   test("is no reason to write when the store does not answer at all", async () => {
     const clock = manualClock();
-    const { client, tokens } = acmeServer(clock);
+    const server = acmeServer(clock);
     const memory = memoryStore({ clock });
     const writes: string[] = [];
     const down: TokenStore = {
@@ -87,7 +87,9 @@ describe("S-077 a record that nobody can read", () => {
       lease: () => Promise.resolve(undefined),
     };
     const manager = new TokenManager({ clock, store: down });
-    await expect(manager.save(client, ADA, tokens())).rejects.toMatchObject({ code: "store_unavailable" });
+    await expect(manager.save(server.client, ADA, server.tokens())).rejects.toMatchObject({
+      code: "store_unavailable",
+    });
     expect(writes).toEqual([]);
   });
 });

@@ -34,7 +34,7 @@ const REFRESH_TOKEN_LIFETIME_MS = 15_552_000_000;
  * do not rotate. Both types of client need their secret, although a Desktop client's is no secret
  * (developers.google.com, "OAuth 2.0 for iOS & Desktop Apps", checked 2026-11-21).
  *
- * @throws {@link ConfigurationError} `config_invalid`, `insecure_url` for a bad origin; `TypeError` with the code
+ * @throws `ConfigurationError` `config_invalid`, `insecure_url` for a bad origin; `TypeError` with the code
  * `invalid_argument` for an option of the wrong type.
  *
  * @example

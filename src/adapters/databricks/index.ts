@@ -63,7 +63,7 @@ const REVOCATION_INSTRUCTIONS = [
  * Describes Databricks OAuth at a workspace or an account, for people and machines, on every cloud and on own domains.
  * It has no revocation endpoint.
  *
- * @throws {@link ConfigurationError} `config_invalid` for a bad host, account id or option; `TypeError` with the code
+ * @throws `ConfigurationError` `config_invalid` for a bad host, account id or option; `TypeError` with the code
  * `invalid_argument` for one of the wrong type.
  *
  * @example

@@ -66,7 +66,7 @@ const REVOCATION_INSTRUCTIONS = [
  * (client id `LOCAL_APPLICATION`, redirect URI `http://127.0.0.1:<port>`). It has no revocation endpoint, no client
  * credentials and no OpenID Connect (docs.snowflake.com, "Snowflake OAuth overview", checked 2026-11-21).
  *
- * @throws {@link ConfigurationError} `config_invalid` for a bad account, host or option; `TypeError` with the code
+ * @throws `ConfigurationError` `config_invalid` for a bad account, host or option; `TypeError` with the code
  * `invalid_argument` for one of the wrong type.
  *
  * @example

@@ -76,7 +76,7 @@ const PROMPTS: ReadonlySet<string> = new Set(["none", "consent", "select_account
  * As at Google, a refresh token comes only with a consent that was shown: `prompt: "consent"` shows it again.
  * Stricter than Google: PKCE with a stated S256 and `state` are required, and a code lives for a minute.
  *
- * @throws {@link ConfigurationError} `config_invalid`.
+ * @throws `ConfigurationError` `config_invalid`.
  *
  * @example
  *

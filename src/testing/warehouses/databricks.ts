@@ -36,7 +36,7 @@ const STATEMENT_SCOPES: readonly string[] = ["sql", "all-apis", "sql.statement-e
  * Stricter than Databricks: PKCE and `state` are required for every client, refresh tokens are single-use unless
  * `refreshRotation` says otherwise, and a replayed one revokes its family.
  *
- * @throws {@link ConfigurationError} `config_invalid`.
+ * @throws `ConfigurationError` `config_invalid`.
  *
  * @example
  *

@@ -63,7 +63,7 @@ function roleOf(scope: string): string | undefined {
  * Stricter than Snowflake: PKCE and `state` are required, a code lives for a minute, and a replayed code revokes what
  * it brought. Refresh tokens stay the same unless `refreshRotation` says otherwise or the client asks for single use.
  *
- * @throws {@link ConfigurationError} `config_invalid`.
+ * @throws `ConfigurationError` `config_invalid`.
  *
  * @example
  *
