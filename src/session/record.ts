@@ -1,5 +1,5 @@
-import { StoreError, exportTokens, importTokens } from "../core/index.ts";
-import type { ReauthorizationCause, TokenSet } from "../core/index.ts";
+import { StoreError, TokenSet, exportTokens, importTokens } from "../core/index.ts";
+import type { ReauthorizationCause } from "../core/index.ts";
 import type { StoredRecord } from "./store.ts";
 
 /** A refresh that was about to be sent when this was written: proof, for whoever finds it, that it may have been. */
@@ -111,6 +111,15 @@ function unreadable(): StoreError {
     "a stored record cannot be read: it was changed, cut, or written by a newer version; sign in again to replace it",
     "read",
   );
+}
+
+/**
+ * Gives the tokens of a record if they belong to this connection. A record that somebody moved under another key holds
+ * tokens for another server, and these are neither sent nor handed out (requirements S-044).
+ */
+export function tokensFor(connectionId: string, record: SessionRecord | undefined): TokenSet | undefined {
+  const tokens = record?.tokens;
+  return tokens !== undefined && TokenSet.connectionIdOf(tokens) === connectionId ? tokens : undefined;
 }
 
 /** Names a secret so that equal ones are seen to be equal, and nothing else. */

@@ -17,6 +17,7 @@ import type { EventHub, OwnConnectionEvent, OwnSessionEvent, RefreshReason } fro
 import { Flight } from "./flight.ts";
 import { GuardedStore } from "./guarded-store.ts";
 import type { VersionedRecord } from "./guarded-store.ts";
+import { tokensFor } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
 import { RefreshGuard } from "./refresh-guard.ts";
 import type { RefreshOptions } from "./refresh-policy.ts";
@@ -154,7 +155,7 @@ export class SessionEngine {
     entry.readAt = this.clock.now();
     // Another process succeeded where this one had failed.
     if (before !== undefined && before.generation < (found?.record.generation ?? 0)) entry.trouble = undefined;
-    const tokens = found?.record.tokens;
+    const tokens = tokensFor(entry.connection.connectionId, found?.record);
     if (tokens === undefined) {
       entry.accessToken = undefined;
       entry.staleAt = entry.expiredAt = entry.quickUntil = -Infinity;

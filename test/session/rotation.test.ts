@@ -152,9 +152,12 @@ describe("the transaction, step by step (DESIGN 6)", () => {
     const tokens = { ...(scene.store.stored()?.tokens ?? {}), connectionId: other.connectionId };
     await scene.store.put({ tokens });
     const { session } = scene.process();
-    await scene.clock.advance(HOUR);
-    const outcome = await run(scene.clock, session.getAccessToken());
-    expect(outcome.error).toMatchObject({ code: "reauthorization_required", reason: "connection_changed" });
+    for (const ageMs of [0, HOUR]) {
+      await scene.clock.advance(ageMs);
+      const outcome = await run(scene.clock, session.getAccessToken());
+      expect(outcome.error).toMatchObject({ code: "reauthorization_required", reason: "connection_changed" });
+      expect(session.peek()).toBeUndefined();
+    }
     expect(scene.refreshes()).toHaveLength(0);
   });
 });
