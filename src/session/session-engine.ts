@@ -288,14 +288,7 @@ export class SessionEngine {
   flyInBackground(entry: SessionEntry): Promise<string> | undefined {
     if (entry.flight === undefined && this.clock.monotonic() < (entry.trouble?.retryAt ?? -Infinity)) return undefined;
     const { promise } = this.fly(entry, "due", this.background === "none");
-    if (promise !== undefined) {
-      this.#handOver(
-        promise.then(
-          () => undefined,
-          () => undefined,
-        ),
-      );
-    }
+    if (promise !== undefined) this.#handOver(promise.catch(() => undefined));
     return promise;
   }
 
@@ -394,7 +387,12 @@ export class SessionEngine {
       this.scheduler.schedule(entry, this.clock.now() + waitMs * (0.5 + this.random()));
       return;
     }
-    void this.flyInBackground(entry);
+    this.#flyWhenDue(entry);
+  }
+
+  /** The wall clock may be a moment ahead of the monotonic one, by which pauses are counted: then it is too early. */
+  #flyWhenDue(entry: SessionEntry): void {
+    if (this.flyInBackground(entry) === undefined) this.scheduler.schedule(entry, this.freshness.dueAtOf(entry));
   }
 
   /** Nobody used it for long: it is left alone, or kept alive where that helps. */
@@ -403,7 +401,7 @@ export class SessionEngine {
     const keepAt = this.freshness.keepAliveAt(entry);
     if (keepAt !== undefined) {
       if (this.clock.now() < keepAt) this.scheduler.schedule(entry, keepAt);
-      else void this.flyInBackground(entry);
+      else this.#flyWhenDue(entry);
       return;
     }
     if (record === undefined || entry.unsaved !== undefined) return;

@@ -1,7 +1,7 @@
 // The manager from outside: requirements, S-035, S-036, S-078, S-079, S-086, S-104.
 import { beforeEach, describe, expect, test } from "vitest";
 import { TokenManager, TokenSession, createClient, memoryStore, rotateWithoutLease } from "warehouse-oauth";
-import type { TokenManagerOptions } from "warehouse-oauth";
+import type { Clock, TokenManagerOptions } from "warehouse-oauth";
 import { fakeBigQuery, fakeSnowflake, manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import {
@@ -1002,4 +1002,28 @@ test("stop: sessions still refresh when asked, and start goes on", async () => {
   manager.start();
   await clock.advance(10 * MINUTE);
   expect(server.calls).toHaveLength(2);
+});
+
+describe("R-09 timers that fire a moment early, beside a coarse wall clock", () => {
+  // The wall clock says that a pause is over, the monotonic one that it is not: as Node's do, by less than 1 ms.
+  test.each([0.1, 0.333, 0.5, 0.777, 0.987])(
+    "a pause after a failure ends in another try (jitter %d)",
+    async (jitter) => {
+      const manual = manualClock();
+      const coarse: Clock = {
+        now: () => Math.ceil(manual.now() / 10) * 10,
+        monotonic: () => manual.monotonic(),
+        setTimer: (callback, delayMs, options) => manual.setTimer(callback, Math.max(1, delayMs - 1), options),
+      };
+      const busy = acmeServer(coarse);
+      const manager = new TokenManager({ clock: coarse, random: () => jitter });
+      manager.start();
+      const session = await manager.save(busy.client, { subject: "ada" }, busy.tokens());
+      const answer = busy.answer;
+      busy.answer = (call, index) => (index <= 2 ? new Response("busy", { status: 503 }) : answer(call, index));
+      await manual.advance(599_000);
+      expect(busy.calls.length).toBeGreaterThan(2);
+      expect(await session.status()).toMatchObject({ state: "active", generation: 2 });
+    },
+  );
 });
