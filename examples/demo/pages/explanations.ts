@@ -55,7 +55,7 @@ const WHAT: Partial<Readonly<Record<ErrorCode, readonly [title: string, what: st
   ],
 };
 
-const TODO: Readonly<Record<ErrorAction, string>> = {
+const NEXT_STEPS: Readonly<Record<ErrorAction, string>> = {
   retry: "Try again in a moment.",
   reauthorize: "Sign in again.",
   fix_config: "Put the registration or the configuration right, then begin again.",
@@ -66,7 +66,7 @@ const TODO: Readonly<Record<ErrorAction, string>> = {
 export function explain(error: unknown): Explanation {
   if (OAuthError.is(error)) {
     const [title, what] = WHAT[error.code] ?? ["That did not work", ""];
-    return { title, code: error.code, kind: error.name, message: error.message, what, todo: TODO[error.action] };
+    return { title, code: error.code, kind: error.name, message: error.message, what, todo: NEXT_STEPS[error.action] };
   }
   if (error instanceof QueryError) {
     const { name: kind, message, status } = error;
@@ -82,5 +82,5 @@ export function explain(error: unknown): Explanation {
       : { title: "The query did not work", code: undefined, kind, message, what: "", todo: "Look at the statement." };
   }
   const what = "Something went wrong that the library has no name for.";
-  return { title: "That did not work", code: undefined, kind: "Error", message: "unexpected", what, todo: TODO.retry };
+  return { title: "That did not work", code: undefined, kind: "Error", message: "unexpected", what, todo: NEXT_STEPS.retry };
 }
