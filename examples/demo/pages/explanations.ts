@@ -82,5 +82,12 @@ export function explain(error: unknown): Explanation {
       : { title: "The query did not work", code: undefined, kind, message, what: "", todo: "Look at the statement." };
   }
   const what = "Something went wrong that the library has no name for.";
-  return { title: "That did not work", code: undefined, kind: "Error", message: "unexpected", what, todo: NEXT_STEPS.retry };
+  return {
+    title: "That did not work",
+    code: undefined,
+    kind: "Error",
+    message: "unexpected",
+    what,
+    todo: NEXT_STEPS.retry,
+  };
 }
