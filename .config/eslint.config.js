@@ -22,6 +22,7 @@ export default defineConfig(
     "docs/",
     "reports/",
     ".stryker-tmp/",
+    "test/drivers/*/node_modules/",
     "test/runtimes/",
     "test/types/usage/", // programs of strangers: compiled by test/package/usage.test.ts as they stand
     "**/*.{js,mjs}",

@@ -39,7 +39,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/package/**", "test/runtimes/**"],
+          exclude: ["test/package/**", "test/runtimes/**", "test/drivers/**"],
           typecheck: {
             enabled: true,
             include: ["test/**/*.test-d.ts"],

@@ -72,7 +72,7 @@ class Run {
   #count = 0;
   /** Since when all clocks have agreed. */
   #calmSince = 0;
-  /** Logins and logouts begun so far: what was known before one of them counts no more. */
+  /** Logins and logouts begun or ended so far: what was known before one of them counts no more. */
   #logins = 0;
   /** The refresh token that the last one got. */
   #lastLogin: string | undefined;
@@ -156,8 +156,7 @@ class Run {
         this.#login(instance);
         return;
       case "logout":
-        this.#forgetTokens();
-        void this.#watch(instance, "logout", instance.session.revoke());
+        this.#replaceTokens(instance, "logout", instance.session.revoke());
         return;
       case "close":
         this.#close(step.by);
@@ -253,10 +252,18 @@ class Run {
 
   #login(instance: Instance): void {
     const { client, manager, process } = instance;
-    this.#forgetTokens();
     const tokens = this.#server.login(process, client.connectionId);
     this.#lastLogin = tokens.refreshToken;
-    void this.#watch(instance, "login", manager.save(client, { subject: "ada" }, tokens));
+    this.#replaceTokens(instance, "login", manager.save(client, { subject: "ada" }, tokens));
+  }
+
+  /** Until it is done, callers here may still get what was there before; they have no right to keep that. */
+  #replaceTokens(instance: Instance, what: "login" | "logout", work: Promise<unknown>): void {
+    const forget = (): void => {
+      this.#forgetTokens();
+    };
+    forget();
+    this.#watch(instance, what, work).then(forget, forget);
   }
 
   #forgetTokens(): void {
