@@ -148,13 +148,20 @@ function moveOn(
   const { accessToken, generation } = entry;
   if (accessToken === undefined || generation <= flight.seenGeneration || entry.record?.state !== "active")
     return undefined;
-  const first = history.adoptions === 0;
+  const isFirst = history.adoptions === 0;
   history.adoptions += 1;
   flight.seenGeneration = generation;
-  // What another process got may have ended while this one slept; once is enough, or two could go on for ever.
-  if (first && engine.clock.now() >= entry.expiredAt) return undefined;
+  // What ended while this process slept is of no use. What ends as soon as it is made is: or two could go on for ever.
+  const isOver = engine.clock.now() >= entry.expiredAt;
+  if (isOver && (isFirst || isOlderThan(engine, entry, flight))) return undefined;
   engine.emit(entry, { type: "refresh_adopted" });
   return accessToken;
+}
+
+/** The token was there before this refresh began; told by durations, since nobody's wall clocks agree. */
+function isOlderThan(engine: SessionEngine, entry: SessionEntry, flight: Flight): boolean {
+  const obtainedAt = entry.record?.tokens?.obtainedAt ?? -Infinity;
+  return engine.clock.now() - obtainedAt > engine.clock.monotonic() - flight.startedAt;
 }
 
 /** Refused tokens and answers may be spent on the other side: then everything is announced before it is sent. */

@@ -1,0 +1,48 @@
+import type { Schedule } from "./schedule.ts";
+
+/** Schedules that were found wrong once, as the search shrank them. They are run before the drawn ones. */
+export const PAST_FAILURES: readonly Schedule[] = [
+  // A process slept while two logins were being saved: the flight adopted one ended token, and handed out the other.
+  {
+    server: "strict",
+    processes: 1,
+    steps: [
+      { do: "login", by: 0 },
+      { do: "login", by: 0 },
+      { do: "pause", by: 0 },
+      { do: "wait", ms: 1_500_000 },
+      { do: "resume", by: 0 },
+      { do: "rush" },
+    ],
+  },
+  // The same between two processes: one sleeps with a save and a login on their way, the other one is asked.
+  {
+    server: "strict",
+    processes: 2,
+    steps: [
+      { do: "store", by: 1, operation: "write", fault: "slow" },
+      { do: "refresh", by: 1 },
+      { do: "login", by: 1 },
+      { do: "wait", ms: 10 },
+      { do: "pause", by: 1 },
+      { do: "crash", by: 0 },
+      { do: "wait", ms: 680_000 },
+      { do: "ask", by: 0, how: "plain" },
+      { do: "wait", ms: 1 },
+    ],
+  },
+  // The model was wrong: a copy handed out while a logout was under way is nothing that a caller may count on.
+  {
+    server: "strict",
+    processes: 2,
+    steps: [
+      { do: "logout", by: 0 },
+      { do: "login", by: 1 },
+      { do: "ask", by: 0, how: "plain" },
+      { do: "store", by: 0, operation: "read", fault: "error" },
+      { do: "wait", ms: 1_500 },
+      { do: "ask", by: 0, how: "plain" },
+      { do: "refresh", by: 0 },
+    ],
+  },
+];
