@@ -1,6 +1,17 @@
 import type { RefreshReason } from "./events.ts";
 import type { PlaceRequest } from "./endpoint-gate.ts";
 
+/** What a flight knows of its requests so far, and of their answers. */
+export interface FlightHistory {
+  failures: number;
+  /** Requests whose answer was lost, and since when, monotonic milliseconds. */
+  ambiguousSends: number;
+  ambiguousSince: number;
+  announced: boolean;
+  /** Tokens of others that were found newer than what the flight began with. */
+  adoptions: number;
+}
+
 /** One refresh of one session in this process, and all who wait for it. */
 export class Flight {
   readonly reason: RefreshReason;
@@ -12,6 +23,13 @@ export class Flight {
   readonly cancel: AbortController = new AbortController();
   /** The request has left: from here on nothing stops the flight before its tokens are saved. */
   sent = false;
+  readonly history: FlightHistory = {
+    failures: 0,
+    ambiguousSends: 0,
+    ambiguousSince: 0,
+    announced: false,
+    adoptions: 0,
+  };
   promise: Promise<string> | undefined;
   /** The same, with the time that callers without a signal have. */
   bounded: Promise<string> | undefined;

@@ -11,6 +11,7 @@ import type { Clock } from "../lib/clock.ts";
 import { createReferenceHash } from "../lib/keyed-hash.ts";
 import type { Connection } from "./connection.ts";
 import { DueSessions } from "./due-sessions.ts";
+import { refreshDue } from "./refresh-due.ts";
 import { EndpointGate } from "./endpoint-gate.ts";
 import type { ConcurrencyOptions } from "./endpoint-gate.ts";
 import type { EventHub, OwnConnectionEvent, OwnSessionEvent, RefreshReason } from "./events.ts";
@@ -19,11 +20,12 @@ import { GuardedStore } from "./guarded-store.ts";
 import type { VersionedRecord } from "./guarded-store.ts";
 import { tokensFor } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
+import { Postponed } from "./postponed.ts";
 import { RefreshGuard } from "./refresh-guard.ts";
 import type { RefreshOptions } from "./refresh-policy.ts";
 import { RefreshScheduler } from "./refresh-scheduler.ts";
 import type { RetryPolicy } from "./retry.ts";
-import { Postponed, refreshSession } from "./rotation.ts";
+import { refreshSession } from "./rotation.ts";
 import { dropUnsaved, settleUnsaved } from "./save-tokens.ts";
 import { SessionDirectory } from "./session-directory.ts";
 import type { ResolveClient } from "./session-directory.ts";
@@ -31,7 +33,7 @@ import type { SessionEntry } from "./session-entry.ts";
 import { FUTURE_TOLERANCE_MS, SessionFreshness, isRenewable } from "./session-freshness.ts";
 import type { TokenStore } from "./store.ts";
 import { troubleAfter } from "./trouble.ts";
-import { sleep, withDeadline } from "./waits.ts";
+import { inTime, sleep } from "./waits.ts";
 
 /** Where background work runs. */
 export type Background = "detached" | "none" | ((work: Promise<unknown>) => void);
@@ -57,9 +59,6 @@ const CALLER_WAIT_MS = 30_000;
 /** A store may answer with an older copy for this long (requirements R-47). */
 const STALE_READ_MS = 2_000;
 const STALE_READ_POLL_MS = 100;
-
-/** A place in the line of an endpoint that is further away is not waited for in the background. */
-const MAX_BACKGROUND_WAIT_MS = 5_000;
 
 /** What a manager and its sessions share. Everything that happens to a session happens here or in the rotation. */
 export class SessionEngine {
@@ -102,7 +101,7 @@ export class SessionEngine {
     const dueSessions = resolveClient === undefined ? undefined : new DueSessions(this);
     this.scheduler = new RefreshScheduler(clock, random, {
       onDue: (entry) => {
-        this.#onDue(entry);
+        refreshDue(this, entry);
       },
       dueAtOf: (entry) => this.freshness.dueAtOf(entry),
       onHop: () => {
@@ -207,6 +206,17 @@ export class SessionEngine {
     const found = await this.read(entry);
     // A login, a logout or a flight may have known better meanwhile.
     if (entry.readAt === -Infinity) this.apply(entry, found);
+  }
+
+  /** Reads what was never read, or so long ago that another process may have written since. @throws {@link StoreError} */
+  async ensureRecent(entry: SessionEntry): Promise<void> {
+    const isOld = this.clock.now() >= entry.readAt + this.freshness.copyAgeMs(entry);
+    if (!isOld || entry.flight !== undefined || entry.unsaved !== undefined) return this.ensureRead(entry);
+    const { version } = entry;
+    const found = await this.read(entry);
+    // A login, a logout or a flight may have known better meanwhile.
+    if (entry.version === version && entry.flight === undefined && entry.unsaved === undefined)
+      this.apply(entry, found);
   }
 
   /** Looks at a copy again, without anybody waiting. Tokens that are not saved yet are newer than anything there. */
@@ -317,7 +327,7 @@ export class SessionEngine {
   /** One timer for all callers of a flight that have no signal of their own. */
   #boundedWait(flight: Flight, promise: Promise<string>): Promise<string> {
     const message = `no access token within ${String(CALLER_WAIT_MS)} ms; the refresh goes on`;
-    flight.bounded ??= withDeadline(this.clock, CALLER_WAIT_MS, message, () => promise).finally(() => {
+    flight.bounded ??= inTime(this.clock, CALLER_WAIT_MS, message, promise).finally(() => {
       // Whoever comes after a timeout has a time of its own.
       flight.bounded = undefined;
     });
@@ -334,11 +344,6 @@ export class SessionEngine {
   /** Waits; a caller that begins to wait cuts it short, and so does the end of the manager. */
   sleep(delayMs: number, flight?: Flight): Promise<void> {
     return sleep(this.clock, delayMs, flight);
-  }
-
-  /** Gives a caller's function the time that a caller would wait. */
-  withDeadline<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return withDeadline(this.clock, CALLER_WAIT_MS, `"obtain" gave no tokens within ${String(CALLER_WAIT_MS)} ms`, run);
   }
 
   // ---------------------------------------------------------------- limits
@@ -371,50 +376,6 @@ export class SessionEngine {
 
   countRefresh(entry: SessionEntry): void {
     this.#guard.count(entry);
-  }
-
-  // ---------------------------------------------------------------- in time, without being asked
-
-  #onDue(entry: SessionEntry): void {
-    if (entry.evicted || this.closed) return;
-    const idleForMs = this.clock.now() - entry.usedAt;
-    if (idleForMs > this.freshness.idleMs) {
-      this.#onIdle(entry);
-      return;
-    }
-    const waitMs = this.gateOf(entry.connection).waitMs(false);
-    if (waitMs > MAX_BACKGROUND_WAIT_MS) {
-      this.scheduler.schedule(entry, this.clock.now() + waitMs * (0.5 + this.random()));
-      return;
-    }
-    this.#flyWhenDue(entry);
-  }
-
-  /** The wall clock may be a moment ahead of the monotonic one, by which pauses are counted: then it is too early. */
-  #flyWhenDue(entry: SessionEntry): void {
-    if (this.flyInBackground(entry) === undefined) this.scheduler.schedule(entry, this.freshness.dueAtOf(entry));
-  }
-
-  /** Nobody used it for long: it is left alone, or kept alive where that helps. */
-  #onIdle(entry: SessionEntry): void {
-    const { record } = entry;
-    const keepAt = this.freshness.keepAliveAt(entry);
-    if (keepAt !== undefined) {
-      if (this.clock.now() < keepAt) this.scheduler.schedule(entry, keepAt);
-      else this.#flyWhenDue(entry);
-      return;
-    }
-    if (record === undefined || entry.unsaved !== undefined) return;
-    // Taken off the list of due sessions, or it would stand first in it for ever.
-    const { deleteAfter } = this.freshness.storedTimes(entry, record);
-    this.run(
-      this.store
-        .write(entry.key, record, deleteAfter === undefined ? {} : { deleteAfter }, entry.version)
-        .then((version) => {
-          if (version !== undefined) entry.version = version;
-          this.directory.evictIfIdle(entry);
-        }),
-    );
   }
 
   // ---------------------------------------------------------------- the end

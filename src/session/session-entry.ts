@@ -31,6 +31,8 @@ export class SessionEntry {
   staleAt: number;
   expiredAt: number;
 
+  /** Where in the spread of due times it stands; computed when first needed. */
+  spreadStep: number | undefined = undefined;
   /** Last use, wall clock. */
   usedAt: number;
   slot: DueSlot | undefined = undefined;

@@ -22,6 +22,9 @@ const TOMBSTONE_MS = 86_400_000;
 /** Records of sessions whose refresh token ended are of no use; a margin for clocks. */
 const DELETE_MARGIN_MS = 86_400_000;
 
+/** Sessions of one process fall due at this many moments on each side of the middle: a whole number takes no memory. */
+const SPREAD_STEPS = 5_000;
+
 /** The zone of a session's access token. */
 export type Zone = "fresh" | "stale" | "expired";
 
@@ -149,8 +152,13 @@ export class SessionFreshness {
 
   /** In [-1, 1], the same for a session in this process, another one elsewhere. */
   #spreadOf(entry: SessionEntry): number {
-    const hash = parseInt(this.#hash(entry.localKey).slice(0, 8), 16);
-    return (hash / 0xffff_ffff) * 2 - 1;
+    entry.spreadStep ??= Math.round((this.#hashShareOf(entry) * 2 - 1) * SPREAD_STEPS);
+    return entry.spreadStep / SPREAD_STEPS;
+  }
+
+  /** In [0, 1]. */
+  #hashShareOf({ localKey }: SessionEntry): number {
+    return parseInt(this.#hash(localKey).slice(0, 8), 16) / 0xffff_ffff;
   }
 }
 

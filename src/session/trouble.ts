@@ -3,7 +3,8 @@ import type { ErrorCode } from "../core/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { backgroundDelay } from "./retry.ts";
 import type { RetryPolicy } from "./retry.ts";
-import { Postponed, mayRotate } from "./rotation.ts";
+import { Postponed } from "./postponed.ts";
+import { mayRotate } from "./rotation.ts";
 import type { SessionEntry } from "./session-entry.ts";
 
 /** Trouble of a session: absent while all is well, as it is for nearly all of a million. */

@@ -33,30 +33,30 @@ export function sleep(clock: Clock, delayMs: number, flight?: Flight): Promise<v
 }
 
 /**
- * Gives work a time limit, and tells it when that is over.
+ * Gives work a time limit, and says when that is over.
  *
  * @throws {@link TransportError} `timeout` with this message; what the work throws.
  */
-export async function withDeadline<T>(
+export async function inTime<T>(
   clock: Clock,
   limitMs: number,
   message: string,
-  run: (signal: AbortSignal) => Promise<T>,
+  work: Promise<T>,
+  onLate?: () => void,
 ): Promise<T> {
-  const deadline = new AbortController();
   let cancel = (): void => undefined;
   const late = new Promise<never>((_resolve, reject) => {
     cancel = clock.setTimer(
       () => {
         reject(new TransportError("timeout", message));
-        deadline.abort();
+        onLate?.();
       },
       limitMs,
       { keepAlive: true },
     );
   });
   try {
-    return await Promise.race([run(deadline.signal), late]);
+    return await Promise.race([work, late]);
   } finally {
     cancel();
   }

@@ -1,0 +1,63 @@
+import type { ReauthorizationCause, ReauthorizationRequiredError } from "../core/index.ts";
+import { moveOn } from "./adoption.ts";
+import type { Flight } from "./flight.ts";
+import { Postponed } from "./postponed.ts";
+import type { SessionRecord } from "./record.ts";
+import { keepLostTokens, takeLostTokens } from "./save-tokens.ts";
+import type { SessionEngine } from "./session-engine.ts";
+import type { SessionEntry } from "./session-entry.ts";
+import { absentError, reauthorizationError } from "./session-errors.ts";
+
+/** Before a refused refresh token is believed dead, another process gets this long to save what it rotated to. */
+const CONFIRM_WAIT_MS = 1_000;
+
+/** `invalid_grant` is no proof of death: somebody else may have rotated, and not yet saved. */
+export async function confirmDead(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  flight: Flight,
+  base: SessionRecord,
+  error: ReauthorizationRequiredError,
+): Promise<string> {
+  if (engine.store.durable) await engine.sleep(CONFIRM_WAIT_MS, flight);
+  const token = moveOn(engine, entry, flight, await engine.read(entry));
+  if (token !== undefined) return token;
+  const { record } = entry;
+  if (record === undefined || record.state === "revoked") throw absentError();
+  // The one that was answered dead is no longer the one that is stored, and only the stored one counts.
+  if (record.state === "active" && record.tokens?.refreshToken !== base.tokens?.refreshToken)
+    throw new Postponed(0, true);
+  const lost = takeLostTokens(entry);
+  if (lost?.refreshToken !== undefined && lost.refreshToken !== record.tokens?.refreshToken) {
+    // Where the last writer wins, the one that lost here may be the one that lives: it is tried once.
+    flight.seenGeneration = record.generation + 1;
+    const revived = { ...record, generation: record.generation + 1, tokens: lost, intent: undefined };
+    await engine.writeQuietly(entry, { ...revived, state: "active", cause: undefined });
+    if (entry.record?.tokens !== lost) keepLostTokens(entry, lost);
+    throw new Postponed(0, true);
+  }
+  if (record.state === "reauthorization_required") throw reauthorizationError(record.cause ?? "refresh_token_dead");
+  const cause = causeOfDeath(engine, entry, flight, base, error);
+  const dead: SessionRecord = { ...record, state: "reauthorization_required", cause, intent: undefined };
+  const version = await engine.store.write(entry.key, dead, engine.freshness.storedTimes(entry, dead), entry.version);
+  if (version === undefined) throw new Postponed(0, true);
+  engine.apply(entry, { record: dead, version });
+  if (cause === "rotation_lost") engine.emit(entry, { type: "rotation_lost" });
+  engine.emit(entry, { type: "reauthorization_required", cause });
+  throw reauthorizationError(cause);
+}
+
+function causeOfDeath(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  flight: Flight,
+  base: SessionRecord,
+  error: ReauthorizationRequiredError,
+): ReauthorizationCause {
+  const { absoluteSessionLifetimeMs } = entry.connection.client.warehouse;
+  if (absoluteSessionLifetimeMs !== undefined && engine.clock.now() >= base.loginAt + absoluteSessionLifetimeMs) {
+    return "absolute_lifetime_over";
+  }
+  const lostAnswer = flight.history.ambiguousSends > 0 || base.intent !== undefined;
+  return lostAnswer && error.reason === "refresh_token_dead" ? "rotation_lost" : error.reason;
+}
