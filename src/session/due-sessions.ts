@@ -36,20 +36,22 @@ export class DueSessions {
     const limit = this.#limit;
     const found = await this.#engine.store.due(this.#engine.clock.now() - OVERDUE_MS, limit);
     // One session whose client cannot be found is no reason to leave the others alone.
-    for (const { key, dueAt } of found) await this.#takeUp(key, dueAt).catch(() => undefined);
+    for (const { key } of found) await this.#takeUp(key).catch(() => undefined);
     // What was found stays first in the list until it is refreshed, and some of it is nobody's: look beyond it.
     this.#limit = Math.max(BATCH, 2 * found.length);
     if (found.length === limit) this.#nextPollAt = now;
   }
 
-  async #takeUp(key: string, dueAt: number): Promise<void> {
+  async #takeUp(key: string): Promise<void> {
     const { clock, directory, freshness, scheduler, random } = this.#engine;
     const description = parseSessionKey(key);
     if (description === undefined || directory.find(description) !== undefined) return;
     const entry = await directory.resolve(description);
     if (entry?.readAt !== -Infinity) return;
     await this.#engine.ensureRead(entry);
-    if (freshness.dueAtOf(entry) === undefined) return;
+    // What was read now: since the list was made, another process may have refreshed it.
+    const dueAt = freshness.dueAtOf(entry);
+    if (dueAt === undefined) return;
     const now = clock.now();
     const leftMs = entry.expiredAt - now;
     const spreadMs = random() * (leftMs > 0 ? Math.min(SPREAD_MS, leftMs) : SPREAD_MS);

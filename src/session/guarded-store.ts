@@ -84,7 +84,17 @@ export class GuardedStore {
   async lease(key: string, ttlMs: number): Promise<LeaseKeeper | undefined> {
     const askedAt = this.#clock.monotonic();
     if (this.#store.lease === undefined) return new LeaseKeeper(undefined, this.#clock, ttlMs, askedAt);
-    const lease = await this.#call("lease", async (until) => this.#store.lease?.(key, optionsWith(until, { ttlMs })));
+    let gaveUp = false;
+    const take = async (until: AbortController): Promise<Lease | undefined> => {
+      const got = await this.#store.lease?.(key, optionsWith(until, { ttlMs }));
+      // Nobody here waits for it any more, and nobody else could have it.
+      if (gaveUp) await got?.release();
+      return got;
+    };
+    const lease = await this.#call("lease", take).catch((error: unknown) => {
+      gaveUp = true;
+      throw error;
+    });
     return lease && new LeaseKeeper(this.#inTime(lease), this.#clock, ttlMs, askedAt);
   }
 

@@ -14,6 +14,8 @@ export interface DirectoryOptions {
   readonly clock: Clock;
   readonly idleMs: number;
   readonly resolveClient: ResolveClient | undefined;
+  /** Whether a session is to be refreshed even if nobody uses it: then it stays. */
+  readonly isKeptAlive: (entry: SessionEntry) => boolean;
   /** Called for an entry that leaves memory. */
   readonly onEvicted: (entry: SessionEntry) => void;
 }
@@ -99,6 +101,7 @@ export class SessionDirectory {
   evictIfIdle(entry: SessionEntry): boolean {
     const idle = this.#options.clock.now() - entry.usedAt > this.#options.idleMs;
     if (!idle || entry.evicted || entry.flight !== undefined || entry.unsaved !== undefined) return false;
+    if (this.#options.isKeptAlive(entry)) return false;
     entry.connection.entries.delete(entry.localKey);
     entry.evicted = true;
     // Handles on it live on, and must not give out what others replace or revoke from here on.

@@ -112,6 +112,7 @@ export class SessionEngine {
       clock,
       idleMs: this.freshness.idleMs,
       resolveClient,
+      isKeptAlive: (entry) => this.freshness.keepAliveAt(entry) !== undefined,
       onEvicted: (entry) => {
         this.scheduler.schedule(entry, undefined);
       },
@@ -164,7 +165,9 @@ export class SessionEngine {
       entry.staleAt = isRenewable(entry) ? staleAt : expiredAt;
       entry.expiredAt = expiredAt;
       entry.quickFrom = tokens.obtainedAt - FUTURE_TOLERANCE_MS;
-      entry.quickUntil = Math.min(entry.staleAt, entry.readAt + this.freshness.copyAgeMs(entry));
+      entry.quickUntil = this.closed
+        ? -Infinity
+        : Math.min(entry.staleAt, entry.readAt + this.freshness.copyAgeMs(entry));
       if (before !== undefined && before.generation !== found?.record.generation) {
         this.#reportChanges(entry, before.tokens, tokens);
       }
@@ -210,27 +213,27 @@ export class SessionEngine {
 
   /** Reads what was never read, or so long ago that another process may have written since. @throws {@link StoreError} */
   async ensureRecent(entry: SessionEntry): Promise<void> {
-    const isOld = this.clock.now() >= entry.readAt + this.freshness.copyAgeMs(entry);
-    if (!isOld || entry.flight !== undefined || entry.unsaved !== undefined) return this.ensureRead(entry);
+    await (this.isOldCopy(entry) && !knowsBetter(entry) ? this.#readAgain(entry) : this.ensureRead(entry));
+  }
+
+  async #readAgain(entry: SessionEntry): Promise<void> {
     const { version } = entry;
     const found = await this.read(entry);
     // A login, a logout or a flight may have known better meanwhile.
-    if (entry.version === version && entry.flight === undefined && entry.unsaved === undefined)
-      this.apply(entry, found);
+    if (entry.version === version && !knowsBetter(entry)) this.apply(entry, found);
+  }
+
+  /** Whether another process may have written since this one looked. */
+  isOldCopy(entry: SessionEntry): boolean {
+    return this.clock.now() >= entry.readAt + this.freshness.copyAgeMs(entry);
   }
 
   /** Looks at a copy again, without anybody waiting. Tokens that are not saved yet are newer than anything there. */
   reread(entry: SessionEntry): void {
-    if (entry.unsaved !== undefined || entry.flight !== undefined) return;
+    if (knowsBetter(entry)) return;
     entry.readAt = this.clock.now();
     entry.quickUntil = Math.min(entry.staleAt, entry.readAt + this.freshness.copyAgeMs(entry));
-    const { version } = entry;
-    this.run(
-      this.read(entry).then((found) => {
-        const isSame = entry.version === version && entry.flight === undefined && entry.unsaved === undefined;
-        if (isSame) this.apply(entry, found);
-      }),
-    );
+    this.run(this.#readAgain(entry));
   }
 
   /** Writes what others should know; if that fails, the next read finds out. */
@@ -384,6 +387,8 @@ export class SessionEngine {
   async close(drainMs: number): Promise<readonly string[]> {
     this.closed = true;
     this.scheduler.stop();
+    // Whoever asks from here on goes the long way, and is told.
+    for (const entry of this.directory.entries()) entry.quickUntil = -Infinity;
     const closed = new SessionClosedError("the token manager was closed");
     const flights: Promise<unknown>[] = [];
     for (const { flight } of this.#flying) {
@@ -405,4 +410,9 @@ export class SessionEngine {
     for (const entry of unsaved) dropUnsaved(entry);
     return lost;
   }
+}
+
+/** What a flight is about to bring, and tokens that are not saved yet, are newer than anything in the store. */
+function knowsBetter(entry: SessionEntry): boolean {
+  return entry.flight !== undefined || entry.unsaved !== undefined;
 }

@@ -39,6 +39,11 @@ export type SessionStatus =
       readonly missingScopes: readonly string[];
       /** How often the tokens were replaced. */
       readonly generation: number;
+      /**
+       * When a refresh ahead of time is due, epoch milliseconds. `undefined` while one is under way, and for a session
+       * that is refreshed only when it is used.
+       */
+      readonly nextRefreshAt: number | undefined;
     };
 
 /** Says how a session stands. */
@@ -63,5 +68,6 @@ export function statusOf(engine: SessionEngine, entry: SessionEntry): SessionSta
     grantedScopes: tokens.scopes,
     missingScopes: missingScopes(entry.connection.client, tokens),
     generation,
+    nextRefreshAt: engine.freshness.dueAtOf(entry),
   };
 }

@@ -2,13 +2,14 @@ import { ConfigurationError, TokenSet, invalidArgument } from "../core/index.ts"
 import type { OAuthClient, SignalOptions } from "../core/index.ts";
 import { systemClock } from "../lib/clock.ts";
 import type { Clock } from "../lib/clock.ts";
+import { systemRandom } from "../lib/system-random.ts";
 import type { ConcurrencyOptions } from "./endpoint-gate.ts";
 import { EventHub } from "./events.ts";
 import type { SessionEvent } from "./events.ts";
+import { assertOptions, retryPolicyOf } from "./manager-options.ts";
 import { memoryStore } from "./memory-store.ts";
 import type { RefreshOptions } from "./refresh-policy.ts";
-import { DEFAULT_RETRY } from "./retry.ts";
-import type { RetryOptions, RetryPolicy } from "./retry.ts";
+import type { RetryOptions } from "./retry.ts";
 import { replaceRecord } from "./replace-record.ts";
 import { incapableStore } from "./session-errors.ts";
 import { SessionEngine } from "./session-engine.ts";
@@ -71,21 +72,8 @@ export interface SessionOptions {
   readonly obtain?: Obtain;
 }
 
-const OPTIONS: ReadonlySet<string> = new Set<keyof TokenManagerOptions & string>([
-  "store",
-  "resolveClient",
-  "refresh",
-  "retry",
-  "background",
-  "concurrency",
-  "leaseTtlMs",
-  "clock",
-  "random",
-]);
-
 /** A minute: longer than any refresh takes, short enough for a process that died. */
 const DEFAULT_LEASE_MS = 60_000;
-const MIN_LEASE_MS = 1_000;
 
 /** Time that `close` gives to what was sent. */
 const DEFAULT_DRAIN_MS = 15_000;
@@ -193,7 +181,8 @@ export class TokenManager {
         "resolveClient",
       );
     }
-    await this.#engine.ensureRead(entry);
+    // Jobs go round a fleet: this process may have seen the session long ago, before a refresh or a login elsewhere.
+    await this.#engine.ensureRecent(entry);
     const before = statusOf(this.#engine, entry);
     const renewable = before.state === "active" || before.state === "degraded" || before.state === "refreshing";
     if (renewable && this.#engine.freshness.zoneOf(entry) !== "fresh") {
@@ -236,55 +225,4 @@ export class TokenManager {
   #sessionOf(entry: SessionEntry): TokenSession {
     return (entry.handle ??= TokenSession.of(this.#engine, entry));
   }
-}
-
-/** An option that is there and `undefined` counts as absent. */
-function retryPolicyOf(options: RetryOptions = {}): RetryPolicy {
-  return {
-    maxAttempts: options.maxAttempts ?? DEFAULT_RETRY.maxAttempts,
-    totalMs: options.totalMs ?? DEFAULT_RETRY.totalMs,
-    baseDelayMs: options.baseDelayMs ?? DEFAULT_RETRY.baseDelayMs,
-    maxDelayMs: options.maxDelayMs ?? DEFAULT_RETRY.maxDelayMs,
-  };
-}
-
-function assertOptions(options: TokenManagerOptions): void {
-  if (typeof options !== "object" || (options as unknown) === null)
-    throw invalidArgument("TokenManager takes an object");
-  for (const name of Object.keys(options)) {
-    if (!OPTIONS.has(name))
-      throw new ConfigurationError("config_invalid", `"${name}" is no option of TokenManager`, name);
-  }
-  const { background, leaseTtlMs, refresh, retry, concurrency } = options;
-  if (background !== undefined && typeof background !== "function" && !["detached", "none"].includes(background)) {
-    throw new ConfigurationError(
-      "config_invalid",
-      '"background" must be "detached", "none" or a function',
-      "background",
-    );
-  }
-  assertAtLeast("leaseTtlMs", leaseTtlMs, MIN_LEASE_MS);
-  assertAtLeast("refresh.idleMs", refresh?.idleMs, 1);
-  assertAtLeast("refresh.maxPerHour", refresh?.maxPerHour, 1);
-  if (typeof refresh?.leadTimeMs === "number") assertAtLeast("refresh.leadTimeMs", refresh.leadTimeMs, 0);
-  assertAtLeast("retry.maxAttempts", retry?.maxAttempts, 1);
-  assertAtLeast("retry.totalMs", retry?.totalMs, 0);
-  assertAtLeast("retry.baseDelayMs", retry?.baseDelayMs, 1);
-  assertAtLeast("retry.maxDelayMs", retry?.maxDelayMs, 1);
-  assertAtLeast("concurrency.atOnce", concurrency?.atOnce, 1);
-  if (concurrency?.atOnce !== undefined && !Number.isInteger(concurrency.atOnce)) {
-    throw new ConfigurationError("config_invalid", '"concurrency.atOnce" must be a whole number', "concurrency.atOnce");
-  }
-  assertAtLeast("concurrency.perSecond", concurrency?.perSecond, 0.001);
-}
-
-function assertAtLeast(name: string, value: number | undefined, least: number): void {
-  if (value !== undefined && !(Number.isFinite(value) && value >= least)) {
-    throw new ConfigurationError("config_invalid", `"${name}" must be a number of ${String(least)} or more`, name);
-  }
-}
-
-/** Jitter from Web Crypto: there is no other source of randomness in the house. */
-function systemRandom(): number {
-  return (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) / 0x1_0000_0000;
 }

@@ -151,8 +151,9 @@ export class TokenSession implements TokenSource {
     if (rejected !== undefined && rejected === entry.accessToken) return this.#replaceRejected(entry, rejected, signal);
     const zone = this.#engine.freshness.zoneOf(entry, minRemainingMs);
     if (zone === "expired") return this.#awaitRefresh(entry, this.#engine.fly(entry, "expired", true), signal);
-    if (zone === "stale" && isRenewable(entry)) await this.#refreshBehind(entry, signal);
-    else if (this.#engine.clock.now() >= entry.quickUntil) this.#engine.reread(entry);
+    const isRefreshing = zone === "stale" && isRenewable(entry) && (await this.#refreshBehind(entry, signal));
+    // While a refresh waits for its next try, another process may have made it.
+    if (!isRefreshing && this.#engine.isOldCopy(entry)) this.#engine.reread(entry);
     return entry.accessToken ?? this.#awaitRefresh(entry, this.#engine.fly(entry, "expired", true), signal);
   }
 
@@ -173,14 +174,20 @@ export class TokenSession implements TokenSource {
     return this.#engine.waitFor(this.#engine.fly(entry, "rejected", true), signal);
   }
 
-  /** The token is good for a while: the refresh goes on behind the caller's back, where the platform lets it. */
-  async #refreshBehind(entry: SessionEntry, signal: AbortSignal | undefined): Promise<void> {
+  /**
+   * The token is good for a while: the refresh goes on behind the caller's back, where the platform lets it.
+   *
+   * @returns `false` if the last one failed a moment ago.
+   */
+  async #refreshBehind(entry: SessionEntry, signal: AbortSignal | undefined): Promise<boolean> {
     const refresh = this.#engine.flyInBackground(entry);
-    if (this.#engine.background !== "none" || refresh === undefined) return;
-    await abortable(
-      refresh.catch(() => undefined),
-      signal,
-    );
+    if (this.#engine.background === "none" && refresh !== undefined) {
+      await abortable(
+        refresh.catch(() => undefined),
+        signal,
+      );
+    }
+    return refresh !== undefined;
   }
 
   async #awaitRefresh(entry: SessionEntry, flight: Flight, signal: AbortSignal | undefined): Promise<string> {

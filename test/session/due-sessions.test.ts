@@ -191,6 +191,20 @@ describe("several processes", () => {
     expect(new Set(rotating.calls.map(({ refreshToken }) => refreshToken)).size).toBe(20);
   }, 30_000);
 
+  test("R-65 what another process refreshed since the list was made is not refreshed again", async () => {
+    await leave(1);
+    await clock.advance(HOUR);
+    const other = open().session(server.client, { subject: "user-0" });
+    const due: TokenStore["due"] = async (options) => {
+      const found = (await inner.due?.(options)) ?? [];
+      await other.getAccessToken();
+      return found;
+    };
+    open({ store: storeWith(clock, { due }, inner) }).start();
+    await clock.advance(2 * MINUTE);
+    expect(server.calls).toHaveLength(1);
+  });
+
   test("the sessions of a living process are not taken up by the others", async () => {
     const owner = open();
     const session = await owner.save(server.client, { subject: "ada" }, server.tokens());

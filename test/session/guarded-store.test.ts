@@ -97,6 +97,26 @@ describe("GuardedStore", () => {
   });
 });
 
+describe("R-46 a lease that comes after the deadline", () => {
+  test("is given back: nobody here knows of it, and nobody else could have it", async () => {
+    let grant: (() => void) | undefined;
+    let released = 0;
+    const store = guard({
+      lease: async () => {
+        await new Promise<void>((resolve) => (grant = resolve));
+        return { renew: () => Promise.resolve(true), release: () => Promise.resolve(void (released += 1)) };
+      },
+    });
+    const asked = thrownBy(() => store.lease("a", 60_000));
+    await clock.advance(5_000);
+    expect(await asked).toMatchObject({ code: "store_unavailable", operation: "lease" });
+    expect(released).toBe(0);
+    grant?.();
+    await clock.advance(0);
+    expect(released).toBe(1);
+  });
+});
+
 const OPERATIONS = {
   read: (store: GuardedStore) => store.read("a"),
   write: (store: GuardedStore) => store.write("a", record, {}, undefined),

@@ -36,6 +36,18 @@ describe("close (R-11, R-72)", () => {
     expect(scene.refreshes()).toHaveLength(0);
   });
 
+  test("R-11 after it a token at hand is not handed out either, nor what a last refresh brought", async () => {
+    const closed = { code: "manager_closed" };
+    const scene = await openScene();
+    expect((await run(scene.clock, scene.session.getAccessToken())).state).toBe("fulfilled");
+    const refreshed = follow(scene.session.refresh());
+    await scene.manager.close();
+    await expect(scene.session.getAccessToken()).rejects.toMatchObject(closed);
+    await scene.clock.advance(1_000);
+    expect(refreshed.state).not.toBe("pending");
+    await expect(scene.session.getAccessToken()).rejects.toMatchObject(closed);
+  });
+
   test("R-72 in flight: what was sent is waited for and saved; the caller gets its token", async () => {
     const scene = await openScene();
     await scene.clock.advance(HOUR);

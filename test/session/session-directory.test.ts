@@ -21,8 +21,16 @@ beforeEach(() => {
   evicted = [];
 });
 
+let keptAlive: SessionEntry | undefined;
+
 const open = (resolveClient?: ResolveClient): SessionDirectory =>
-  new SessionDirectory({ clock, idleMs: HOUR, resolveClient, onEvicted: (entry) => evicted.push(entry) });
+  new SessionDirectory({
+    clock,
+    idleMs: HOUR,
+    resolveClient,
+    isKeptAlive: (entry) => entry === keptAlive,
+    onEvicted: (entry) => evicted.push(entry),
+  });
 
 const use = (directory: SessionDirectory, subject: string, client: OAuthClient = server.client): SessionEntry =>
   directory.entryOf(directory.connectionOf(client), { subject });
@@ -154,6 +162,16 @@ describe("idle sessions leave memory", () => {
     ada.unsaved = {} as never;
     expect(directory.evictIfIdle(ada)).toBe(false);
     ada.unsaved = undefined;
+    expect(directory.evictIfIdle(ada)).toBe(true);
+  });
+
+  test("not where it is to be refreshed although nobody uses it", async () => {
+    const directory = open();
+    const ada = use(directory, "ada");
+    keptAlive = ada;
+    await clock.advance(2 * HOUR);
+    expect(directory.evictIfIdle(ada)).toBe(false);
+    keptAlive = undefined;
     expect(directory.evictIfIdle(ada)).toBe(true);
   });
 

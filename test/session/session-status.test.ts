@@ -38,6 +38,7 @@ describe("status", () => {
       grantedScopes: ["sql"],
       missingScopes: ["admin"],
       generation: 1,
+      nextRefreshAt: expect.closeTo(clock.now() + 480_000, -5) as number,
     });
     expect(JSON.stringify(status)).not.toMatch(/access-0|refresh-0/);
   });

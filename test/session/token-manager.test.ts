@@ -49,10 +49,20 @@ describe("options", () => {
     [{ concurrency: { perSecond: 0 } }, "concurrency.perSecond"],
     [{ background: "later" }, "background"],
     [{ stores: 1 }, "stores"],
+    [{ refresh: { leadTime: 1 } }, "refresh.leadTime"],
+    [{ retry: { attempts: 1 } }, "retry.attempts"],
+    [{ concurrency: { perMinute: 1 } }, "concurrency.perMinute"],
   ])("refuses %j", (options, option) => {
     const refuse = (): unknown => new TokenManager(options as never);
     expect(refuse).toThrow(expect.objectContaining({ code: "config_invalid", option }));
     expect(refuse).toThrow(`"${option}"`);
+  });
+
+  test.each(["refresh", "retry", "concurrency"])("refuses %s as anything but an object", (option) => {
+    for (const value of [1, null, "fast"]) {
+      const refuse = (): unknown => new TokenManager({ [option]: value } as never);
+      expect(refuse).toThrow(expect.objectContaining({ name: "TypeError", code: "invalid_argument" }));
+    }
   });
 
   test.each([null, 7])("%s is no options", (options) => {

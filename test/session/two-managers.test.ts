@@ -70,6 +70,23 @@ describe("two managers on one store are two processes", () => {
     expect(scene.fake.grants[0]?.revoked).toBe(false);
   });
 
+  test("a session that cannot be refreshed here looks whether another process could", async () => {
+    const scene = await openScene();
+    const other = scene.process();
+    await other.session.getAccessToken();
+    await scene.clock.advance(HOUR - 400_000);
+    scene.fake.fail({ at: "token", kind: "status", status: 503, retryAfter: "3600" });
+    await scene.session.getAccessToken();
+    await scene.clock.advance(1_000);
+    expect(await scene.session.status()).toMatchObject({ state: "degraded" });
+    expect((await run(scene.clock, other.session.refresh())).state).toBe("fulfilled");
+    await scene.clock.advance(30_000);
+    expect(await scene.session.getAccessToken()).toBe(scene.login.accessToken); // and looks, behind the caller's back
+    await scene.clock.advance(1_000);
+    expect(await scene.session.getAccessToken()).toBe(issuedAt(scene, 1).access_token);
+    expect(await scene.session.status()).toMatchObject({ state: "active" });
+  });
+
   test("R-42 background work never waits for a lease: the token at hand is given at once", async () => {
     const scene = await openScene();
     const other = scene.process();
