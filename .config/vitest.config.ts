@@ -8,7 +8,8 @@ const root = fileURLToPath(new URL("../", import.meta.url));
 export const alias: { find: RegExp; replacement: string }[] = [
   { find: /^warehouse-oauth$/, replacement: `${root}src/index.ts` },
   { find: /^warehouse-oauth\/(testing|node|web)$/, replacement: `${root}src/$1/index.ts` },
-  { find: /^warehouse-oauth\/((?:testing|stores|jobs)\/.+|[^/]+\/driver)$/, replacement: `${root}src/$1.ts` },
+  { find: /^warehouse-oauth\/((?:testing|stores|jobs)\/.+)$/, replacement: `${root}src/$1.ts` },
+  { find: /^warehouse-oauth\/([^/]+\/driver)$/, replacement: `${root}src/adapters/$1.ts` },
   { find: /^warehouse-oauth\/(opentelemetry|audit|diagnostics-channel)$/, replacement: `${root}src/telemetry/$1.ts` },
   { find: /^warehouse-oauth\/([^/]+)$/, replacement: `${root}src/adapters/$1/index.ts` },
 ];
