@@ -5,16 +5,9 @@
  */
 
 import { ConfigurationError, defineWarehouse, invalidArgument } from "../../core/index.ts";
-import type {
-  ApiAnswer,
-  Grant,
-  LoginOptions,
-  ScopeFact,
-  TokenFailure,
-  TokenFailureClass,
-  Warehouse,
-} from "../../core/index.ts";
+import type { Grant, LoginOptions, ScopeFact, TokenFailure, TokenFailureClass, Warehouse } from "../../core/index.ts";
 import { checkHost } from "./host.ts";
+import { isTokenRejected } from "./rejected-token.ts";
 
 /** The usual ones for completion; Databricks has over a hundred. */
 export type DatabricksScope = "sql" | "all-apis" | "offline_access" | "openid" | "profile" | "email" | (string & {});
@@ -172,22 +165,4 @@ function classifyTokenError({ grant, status, oauthError, body = {} }: TokenFailu
   const { error_description: text } = body;
   if (typeof text === "string" && /refresh token is invalid/i.test(text)) return "dead_grant";
   return oauthError === undefined || oauthError === "invalid_request" ? "fatal" : undefined;
-}
-
-/** Where the reason of a refusal stands beside the body: REST, then Thrift. */
-const REASON_HEADERS = [
-  "x-databricks-reason-phrase",
-  "x-thriftserver-error-message",
-  "x-databricks-error-or-redirect-message",
-] as const;
-
-/**
- * The answer to an expired token was 403, then 400, then 401 within two years, and still differs by kind of token; other
- * 403s are missing rights, which no token cures (databrickslabs/splunk-integration#55, checked 2026-11-21).
- */
-function isTokenRejected({ status, headers, bodyStart }: ApiAnswer): boolean {
-  if (status === 401) return true;
-  const text = [...REASON_HEADERS.map((name) => headers.get(name) ?? ""), bodyStart].join("\n");
-  if (status === 403) return /invalid (?:access )?token|token is (?:expired|expiring)/i.test(text);
-  return status === 400 && text.includes("ExpiredJwt");
 }
