@@ -206,6 +206,60 @@ describe("BigQuery jobs.query", () => {
   });
 });
 
+describe("BigQuery jobs, as its drivers use them", () => {
+  const base = "/bigquery/v2/projects/fake-project";
+  const post = (fake: FakeWarehouse<never>, path: string, token: string, body: object): Promise<Response> =>
+    fake.handle(
+      new Request(fake.origin + base + path, {
+        method: "POST",
+        headers: { authorization: `Bearer ${token}` },
+        body: JSON.stringify(body),
+      }),
+    );
+  const insert = { configuration: { query: { query: "select 1" } }, jobReference: { jobId: "mine", location: "EU" } };
+
+  it("inserts a query once, shows it, and gives its rows in pages", async () => {
+    const fake = fakeBigQuery({ rows: ROWS });
+    const { accessToken } = await fake.issueTokens();
+    const jobReference = { projectId: "fake-project", jobId: "mine", location: "EU" };
+    const job = await bodyOf(await post(fake, "/jobs", accessToken, insert));
+    expect(job).toMatchObject({ kind: "bigquery#job", jobReference, status: { state: "DONE" } });
+    expect(await bodyOf(await get(fake, `${base}/jobs/mine`, accessToken))).toEqual(job);
+    const again = await post(fake, "/jobs", accessToken, insert);
+    expect([again.status, await bodyOf(again)]).toMatchObject([409, { error: { errors: [{ reason: "duplicate" }] } }]);
+
+    const first = await bodyOf(await get(fake, `${base}/queries/mine?maxResults=1`, accessToken));
+    expect(first).toMatchObject({ jobReference, totalRows: "2", pageToken: "1", rows: [{ f: [{ v: "a" }, {}, {}] }] });
+    const next = await bodyOf(await get(fake, `${base}/queries/mine?maxResults=1&pageToken=1`, accessToken));
+    expect(next).toMatchObject({ totalRows: "2", rows: [{ f: [{ v: null }, {}, {}] }] });
+    expect(next).not.toHaveProperty("pageToken");
+    expect((await get(fake, `${base}/queries/mine?pageToken=x`, accessToken)).status).toBe(400);
+  });
+
+  it("pages the answer of jobs.query, and says what is not complete if nobody waits", async () => {
+    const fake = fakeBigQuery({ rows: ROWS });
+    const { accessToken } = await fake.issueTokens();
+    const page = await bodyOf(await post(fake, "/queries", accessToken, { query: "select 1", maxResults: 1 }));
+    expect(page).toMatchObject({ jobComplete: true, pageToken: "1", totalRows: "2" });
+    const early = await bodyOf(await post(fake, "/queries", accessToken, { query: "select 1", timeoutMs: 0 }));
+    expect(early).toEqual({ kind: "bigquery#queryResponse", jobComplete: false, jobReference: early["jobReference"] });
+    const { jobId } = early["jobReference"] as { jobId: string };
+    expect(await bodyOf(await get(fake, `${base}/queries/${jobId}`, accessToken))).toMatchObject({ jobComplete: true });
+  });
+
+  it("refuses what is no query, and a scope that only reads", async () => {
+    const fake = fakeBigQuery();
+    const { accessToken } = await fake.issueTokens();
+    expect((await post(fake, "/jobs", accessToken, { configuration: { load: {} } })).status).toBe(400);
+    expect((await post(fake, "/jobs", accessToken, { ...insert, jobReference: { jobId: "a b" } })).status).toBe(400);
+    expect((await get(fake, `${base}/jobs`, accessToken)).status).toBe(405);
+    expect((await get(fake, `${base}/jobs/none`, accessToken)).status).toBe(404);
+    const reader = await fake.issueTokens({ scopes: ["https://www.googleapis.com/auth/cloud-platform.read-only"] });
+    expect((await post(fake, "/queries", reader.accessToken, { query: "select 1" })).status).toBe(200);
+    expect((await post(fake, "/jobs", reader.accessToken, insert)).status).toBe(403);
+  });
+});
+
 it("refuses rows that are none", () => {
   expect(() => fakeSnowflake({ rows: [{}] })).toThrow('"rows"');
   expect(() => fakeSnowflake({ rows: "rows" as never })).toThrow(TypeError);

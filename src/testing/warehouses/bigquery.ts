@@ -3,15 +3,10 @@ import type { Warehouse } from "../../core/index.ts";
 import { createFakeWarehouse, type FakeOptions, type FakeWarehouse } from "../fake-warehouse.ts";
 import type { Refusal, RefusalReason } from "../refusal.ts";
 import { escapeHtml, htmlPage } from "../sign-in-page.ts";
-import { ResultCache, createResults, type StatementResult } from "../statement-result.ts";
+import { createResults } from "../statement-result.ts";
 import type { TrustedIssuer } from "../trusted-assertions.ts";
-import {
-  jsonResponse,
-  parseJsonObject,
-  type ApiCall,
-  type ScopeRequest,
-  type WarehouseProfile,
-} from "../warehouse-profile.ts";
+import type { ScopeRequest, WarehouseProfile } from "../warehouse-profile.ts";
+import { createBigQueryApi } from "./bigquery-api.ts";
 
 /** What a fake BigQuery may be told beside {@link FakeOptions}. */
 export interface FakeBigQueryOptions extends FakeOptions {
@@ -59,19 +54,11 @@ const LONG_NAMES: ReadonlyMap<string, string> = new Map([
   ["profile", `${PREFIX}userinfo.profile`],
 ]);
 
-/** Scopes with which `jobs.query` works (BigQuery API discovery document v2, checked 2026-11-21). */
-const QUERY_SCOPES: readonly string[] = [
-  "bigquery",
-  "cloud-platform",
-  "cloud-platform.read-only",
-  "bigquery.readonly",
-].map((name) => PREFIX + name);
-
 const PROMPTS: ReadonlySet<string> = new Set(["none", "consent", "select_account"]);
 
 /**
  * Makes Google's OAuth and BigQuery in memory: authorize, token (code, refresh, service accounts), revoke, metadata,
- * ID tokens, `jobs.query`. It answers under Google's own host names, and nothing ever reaches them.
+ * ID tokens, and of the API what queries need, with `@google-cloud/bigquery` or without. It answers under Google's own host names, and nothing ever reaches them.
  *
  * As at Google, a refresh token comes only with a consent that was shown: `prompt: "consent"` shows it again.
  * Stricter than Google: PKCE with a stated S256 and `state` are required, and a code lives for a minute.
@@ -139,7 +126,7 @@ function createProfile({ projectId = "fake-project", rows }: FakeBigQueryOptions
       token_type: "Bearer",
       id_token: idToken,
     }),
-    answer: createQueryApi(projectId, createResults(rows)),
+    answer: createBigQueryApi(projectId, createResults(rows)),
   };
 }
 
@@ -232,129 +219,4 @@ function tokenError({ reason, error, text }: Refusal): { status: number; body: R
     status: known?.status ?? 400,
     body: { error: known?.error ?? error, error_description: known?.text ?? text },
   };
-}
-
-const QUERIES = /^\/bigquery\/v2\/projects\/([^/]+)\/queries(?:\/([^/]+))?$/;
-
-/** `jobs.query` and `jobs.getQueryResults` (BigQuery API v2): every query is done at once. */
-function createQueryApi(projectId: string, results: (user: string) => StatementResult): WarehouseProfile["answer"] {
-  const cache = new ResultCache<Readonly<Record<string, unknown>>>();
-  return (call) => {
-    const { token, method, url } = call;
-    if (token.state === "missing") return credentialsMissing();
-    if (token.state !== "good") return invalidCredentials(token.state === "expired");
-    const { scopes, grant } = token.token;
-    const match = QUERIES.exec(url.pathname);
-    if (match === null) return apiError({ status: 404, reason: "notFound", state: "NOT_FOUND", message: "Not found." });
-    if (!QUERY_SCOPES.some((scope) => scopes.includes(scope))) return insufficientScope();
-    const [, project, jobId] = match;
-    if (project !== projectId) {
-      const message = `Access Denied: Project ${String(project).slice(0, 64)}: User does not have bigquery.jobs.create permission.`;
-      return apiError({ status: 403, reason: "accessDenied", state: "PERMISSION_DENIED", message });
-    }
-    if (jobId !== undefined) {
-      const kept = method === "GET" ? cache.find(jobId) : undefined;
-      return kept === undefined
-        ? apiError({ status: 404, reason: "notFound", state: "NOT_FOUND", message: "Not found: Job" })
-        : jsonResponse({ ...kept, kind: "bigquery#getQueryResultsResponse" });
-    }
-    return method === "POST"
-      ? runQuery(call, projectId, results(grant.user), cache)
-      : apiError({ status: 405, reason: "httpMethodNotAllowed", state: "UNIMPLEMENTED", message: "Use POST." });
-  };
-}
-
-function runQuery(
-  { body }: ApiCall,
-  projectId: string,
-  result: StatementResult,
-  cache: ResultCache<Readonly<Record<string, unknown>>>,
-): Response {
-  const query = parseJsonObject(body)?.["query"];
-  if (typeof query !== "string" || query.trim() === "") {
-    const message = "Required parameter is missing: query";
-    return apiError({ status: 400, reason: "required", state: "INVALID_ARGUMENT", message });
-  }
-  const jobId = `job_${crypto.randomUUID()}`;
-  const answer = {
-    kind: "bigquery#queryResponse",
-    schema: { fields: result.columns.map(({ name, type }) => ({ name, type: TYPES[type], mode: "NULLABLE" })) },
-    jobReference: { projectId, jobId, location: "US" },
-    totalRows: String(result.rows.length),
-    rows: result.rows.map((row) => ({ f: row.map((cell) => ({ v: cell ?? null })) })),
-    totalBytesProcessed: "0",
-    jobComplete: true,
-    cacheHit: false,
-  };
-  cache.keep(jobId, answer);
-  return jsonResponse(answer);
-}
-
-const TYPES = { text: "STRING", number: "FLOAT", boolean: "BOOLEAN" } as const;
-
-interface ApiErrorOptions {
-  readonly status: number;
-  readonly reason: string;
-  readonly state: string;
-  readonly message: string;
-  /** `reason` of the ErrorInfo in `details`. */
-  readonly detail?: string;
-  readonly challenge?: string;
-}
-
-function apiError({ status, reason, state, message, detail, challenge }: ApiErrorOptions): Response {
-  const details =
-    detail === undefined
-      ? undefined
-      : [{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: detail, domain: "googleapis.com" }];
-  return jsonResponse(
-    {
-      error: {
-        code: status,
-        message,
-        errors: [{ message, domain: "global", reason }],
-        status: state,
-        ...(details !== undefined && { details }),
-      },
-    },
-    status,
-    challenge === undefined ? {} : { "www-authenticate": challenge },
-  );
-}
-
-const REALM = 'Bearer realm="https://accounts.google.com/"';
-
-function invalidCredentials(expired: boolean): Response {
-  return apiError({
-    status: 401,
-    reason: "authError",
-    state: "UNAUTHENTICATED",
-    message:
-      "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential.",
-    detail: expired ? "ACCESS_TOKEN_EXPIRED" : "ACCESS_TOKEN_TYPE_UNSUPPORTED",
-    challenge: `${REALM}, error="invalid_token"`,
-  });
-}
-
-function credentialsMissing(): Response {
-  return apiError({
-    status: 401,
-    reason: "required",
-    state: "UNAUTHENTICATED",
-    message:
-      "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid authentication credential.",
-    detail: "CREDENTIALS_MISSING",
-    challenge: REALM,
-  });
-}
-
-function insufficientScope(): Response {
-  return apiError({
-    status: 403,
-    reason: "insufficientPermissions",
-    state: "PERMISSION_DENIED",
-    message: "Request had insufficient authentication scopes.",
-    detail: "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
-    challenge: `${REALM}, error="insufficient_scope", scope="${QUERY_SCOPES.join(" ")}"`,
-  });
 }
