@@ -234,6 +234,7 @@ export class FakeServer {
           headers: call.request.headers,
           body: call.body,
           token: this.ledger.check(readBearer(call.request.headers.get("authorization")), call.now),
+          checkToken: (value) => this.ledger.check(value, call.now),
           now: call.now,
         });
     }

@@ -12,7 +12,10 @@ export interface ApiCall {
   readonly url: URL;
   readonly headers: Headers;
   readonly body: string;
+  /** The bearer token of the request. */
   readonly token: TokenCheck;
+  /** Looks at a token that came another way. */
+  checkToken(value: string): TokenCheck;
   readonly now: number;
 }
 

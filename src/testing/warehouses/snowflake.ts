@@ -10,6 +10,7 @@ import {
   type ScopeRequest,
   type WarehouseProfile,
 } from "../warehouse-profile.ts";
+import { createDriverApi } from "./snowflake-driver-api.ts";
 
 /** What a fake Snowflake may be told beside {@link FakeOptions}. */
 export interface FakeSnowflakeOptions extends FakeOptions {
@@ -58,7 +59,8 @@ function roleOf(scope: string): string | undefined {
 }
 
 /**
- * Makes a Snowflake in memory: authorize, token, SQL API, with Snowflake's own error bodies. Signs in any user.
+ * Makes a Snowflake in memory: authorize, token, SQL API, with Snowflake's own error bodies. Signs in any user. Behind a
+ * port (`listen`), `snowflake-sdk` connects to it, too: set its option `accessUrl` to the fake's `origin`.
  *
  * Stricter than Snowflake: PKCE and `state` are required, a code lives for a minute, and a replayed code revokes what
  * it brought. Refresh tokens stay the same unless `refreshRotation` says otherwise or the client asks for single use.
@@ -130,8 +132,20 @@ function createProfile({ roles, anyRole = false, rows }: FakeSnowflakeOptions): 
       expires_in: expiresInSeconds,
       username: grant === "authorization_code" ? user : undefined,
     }),
-    answer: createSqlApi(createResults(rows)),
+    answer: createApi(createResults(rows)),
   };
+}
+
+function createApi(results: (user: string) => StatementResult): WarehouseProfile["answer"] {
+  const answerDriver = createDriverApi(results, isRoleOf);
+  const answerSql = createSqlApi(results);
+  return (call) => answerDriver(call) ?? answerSql(call);
+}
+
+/** Whether a token with these scopes may act in this role. */
+function isRoleOf(scopes: readonly string[], role: string): boolean {
+  const own = scopes.map(roleOf).find((name) => name !== undefined) ?? DEFAULT_ROLE;
+  return role === own || scopes.includes("session:role-any");
 }
 
 function checkScopes({ scopes }: ScopeRequest, anyRole: boolean): Refusal | undefined {
@@ -235,8 +249,7 @@ function runStatement(
     return sqlError(400, "390142", 'The body must be JSON with a "statement".');
   }
   const role = payload?.["role"];
-  const own = scopes.map(roleOf).find((name) => name !== undefined) ?? DEFAULT_ROLE;
-  if (role !== undefined && role !== own && !scopes.includes("session:role-any")) {
+  if (role !== undefined && !(typeof role === "string" && isRoleOf(scopes, role))) {
     // What the real one says is not documented; that it refuses is (facts sheet §9).
     return sqlError(403, "390317", "The role requested is not the one of the access token.");
   }
