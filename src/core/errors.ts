@@ -362,8 +362,11 @@ export type AnyOAuthError =
   | StoreError
   | SessionClosedError;
 
-/** What a code or class name looks like; anything else could be data. */
+/** What a class name or a code looks like; anything else could be data. */
 const PLAIN_NAME = /^[A-Za-z][A-Za-z0-9_.]{0,63}$/;
+
+/** SQLSTATE, the codes of databases: five digits or capitals (ISO/IEC 9075-2). */
+const SQLSTATE = /^[0-9A-Z]{5}$/;
 
 /**
  * Keeps name, code and status of somebody else's error, and nothing that could hold a secret (S-083).
@@ -377,7 +380,7 @@ export function sanitizeCause(cause: unknown): SanitizedCause | undefined {
   const status = readOwnOrInherited(cause, "status");
   return Object.freeze({
     name: typeof name === "string" && PLAIN_NAME.test(name) ? name : "Error",
-    code: typeof code === "string" && PLAIN_NAME.test(code) ? code : undefined,
+    code: typeof code === "string" && (PLAIN_NAME.test(code) || SQLSTATE.test(code)) ? code : undefined,
     status: typeof status === "number" && Number.isInteger(status) ? status : undefined,
   });
 }

@@ -2,7 +2,7 @@ import type { SignalOptions } from "../core/index.ts";
 
 /** What a store keeps under a key. `value` is **secret** text: `encryptedStore` seals it, stores do not look inside. */
 export interface StoredRecord {
-  /** **Secret.** Opaque text. */
+  /** **Secret.** Opaque text of well-formed Unicode without U+0000, which databases cannot keep. */
   readonly value: string;
   /** When it wants a refresh, epoch milliseconds; for {@link TokenStore.due}. Absent: never by itself. */
   readonly dueAt?: number;

@@ -9,10 +9,10 @@ import type { Clock } from "../lib/clock.ts";
 import { MAX_CHUNKS, countChunks, formatChunks, formatRemovals, readChunks, sentBytes } from "../lib/cookie-chunks.ts";
 import type { CookieForm, ReceivedChunks } from "../lib/cookie-chunks.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
-import { KeyRing } from "../lib/key-ring.ts";
+import { KeyRing } from "../lib/sealing/key-ring.ts";
 import { INSPECT, REDACTED } from "../lib/redact.ts";
-import { addressOf, openSealed, readSealedBy, sealText, sealedLength } from "../lib/seal.ts";
-import type { SealPlace } from "../lib/seal.ts";
+import { addressOf, openSealed, readSealedBy, sealText, sealedLength } from "../lib/sealing/seal.ts";
+import type { SealPlace } from "../lib/sealing/seal.ts";
 import type { StoredRecord, TokenStore } from "../session/store.ts";
 
 /** One browser's cookies, and how they are written. */

@@ -6,20 +6,20 @@
 import { ConfigurationError, OAuthError, StoreError } from "../core/errors.ts";
 import { systemClock } from "../lib/clock.ts";
 import type { Clock } from "../lib/clock.ts";
-import { DataKeys, KeyProviderFailure } from "../lib/data-keys.ts";
-import type { DataKeyContext, DataKeyOptions, KeyProvider } from "../lib/data-keys.ts";
+import { DataKeys, KeyProviderFailure } from "../lib/sealing/data-keys.ts";
+import type { DataKeyContext, DataKeyOptions, KeyProvider } from "../lib/sealing/data-keys.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
-import { KeyRing, createKeyRing } from "../lib/key-ring.ts";
-import type { RingKey, SealKeys } from "../lib/key-ring.ts";
+import { KeyRing, createKeyRing } from "../lib/sealing/key-ring.ts";
+import type { RingKey, SealKeys } from "../lib/sealing/key-ring.ts";
 import { INSPECT, REDACTED } from "../lib/redact.ts";
-import { addressOf, openSealed, readSealedBy, sealText } from "../lib/seal.ts";
-import { isSealedNow, openRecord, sealRecord } from "../lib/sealed-record.ts";
-import type { SealPlace } from "../lib/seal.ts";
-import type { OpenedRecord, RecordPlace } from "../lib/sealed-record.ts";
+import { addressOf, openSealed, readSealedBy, sealText } from "../lib/sealing/seal.ts";
+import { isSealedNow, openRecord, sealRecord } from "../lib/sealing/sealed-record.ts";
+import type { SealPlace } from "../lib/sealing/seal.ts";
+import type { OpenedRecord, RecordPlace } from "../lib/sealing/sealed-record.ts";
 import type { StoredRecord, TokenStore } from "../session/store.ts";
 
-export type { DataKeyContext, DataKeyOptions, KeyProvider } from "../lib/data-keys.ts";
-export type { KeyRing, RingKey } from "../lib/key-ring.ts";
+export type { DataKeyContext, DataKeyOptions, KeyProvider } from "../lib/sealing/data-keys.ts";
+export type { KeyRing, RingKey } from "../lib/sealing/key-ring.ts";
 
 /** How to seal. */
 export interface EncryptedStoreOptions {

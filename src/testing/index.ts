@@ -21,3 +21,5 @@ export type { FakeGrant } from "./token-ledger.ts";
 export type { TrustedIssuer } from "./trusted-assertions.ts";
 export { storeContract } from "./store-contract.ts";
 export type { StoreContractOptions } from "./store-contract.ts";
+export { raceStore } from "./store-race.ts";
+export type { StoreRacePlan, StoreRaceReport } from "./store-race.ts";

@@ -16,10 +16,14 @@ const PARTS = {
   },
   due: () => runProgram("sessions/falling-due.mjs", LARGE),
   refresh: () => runProgram("sessions/refresh-throughput.mjs", LARGE),
+  sealing: () => runProgram("stores/sealing.mjs"),
+  transactions: () => runProgram("stores/transactions.mjs", LARGE),
+  jobs: () => runProgram("stores/jobs.mjs"),
   million: () => runProgram("sessions/million.mjs", LARGE),
 };
 const SESSIONS = ["hot-path", "memory", "due", "refresh"];
-const GROUPS = { sessions: SESSIONS, all: ["login", ...SESSIONS] };
+const STORES = ["sealing", "transactions", "jobs"];
+const GROUPS = { sessions: SESSIONS, stores: STORES, all: ["login", ...SESSIONS, ...STORES] };
 
 const named = process.argv.slice(2);
 const parts = (named.length === 0 ? ["all"] : named).flatMap((name) => GROUPS[name] ?? [name]);

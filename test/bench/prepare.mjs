@@ -16,6 +16,11 @@ const DOORS = [
   "node/index",
   "lib/due-queue",
   "session/refresh-scheduler",
+  "stores/encrypted",
+  "stores/postgres",
+  "stores/redis",
+  "jobs/bullmq",
+  "jobs/pg-boss",
 ].filter((door) => existsSync(`${source}${door}.ts`));
 
 /** Installs the peers where they are missing, and builds the doors into `dist` as .config/tsup.config.ts does. */

@@ -235,6 +235,12 @@ describe("sanitizeCause", () => {
       { name: "A_b.c1", code: "a\n" },
       { name: "A_b.c1", code: undefined, status: undefined },
     ],
+    [
+      { name: "42P01", code: "42P01" },
+      { name: "Error", code: "42P01", status: undefined },
+    ],
+    [{ code: "42p01" }, { name: "Error", code: undefined, status: undefined }],
+    [{ code: "42P011" }, { name: "Error", code: undefined, status: undefined }],
     [{}, { name: "Error", code: undefined, status: undefined }],
   ])("takes names and codes only if they look like some: %#", (cause, kept) => {
     expect(sanitizeCause(cause)).toStrictEqual(kept);

@@ -10,6 +10,14 @@ const folder = join(root, "test/package/api");
 // `npm run api:update` sets it: the snapshots are rewritten and the change is looked at in the diff.
 const isUpdate = process.env["UPDATE_API"] === "1";
 
+/** Types that say the same of every queue; a program has one queue, and so imports one of the doors. */
+const SHARED_BY_JOBS: ReadonlySet<string> = new Set([
+  "RefreshJobData",
+  "RefreshJobProblem",
+  "RefreshJobs",
+  "RefreshJobsOptions",
+]);
+
 describe("the public API is that of test/package/api; after a change on purpose, run `npm run api:update`", () => {
   test("each door", () => {
     const built = builtPackage();
@@ -35,7 +43,7 @@ describe("the public API is that of test/package/api; after a change on purpose,
     expect(strange).toEqual([]);
   });
 
-  test("one name, one door: what a door exports no other door exports", () => {
+  test("one name, one door: what a door exports no other door exports, but for the jobs of all queues", () => {
     const built = builtPackage();
     const reports = readApi(doors.map(({ types }) => join(built, types)));
     const seen = new Map<string, string>();
@@ -43,7 +51,7 @@ describe("the public API is that of test/package/api; after a change on purpose,
       [...(reports.get(join(built, types))?.keys() ?? [])].flatMap((name) => {
         const other = seen.get(name);
         seen.set(name, subpath);
-        return other === undefined ? [] : [`${name}: ${other} and ${subpath}`];
+        return other === undefined || SHARED_BY_JOBS.has(name) ? [] : [`${name}: ${other} and ${subpath}`];
       }),
     );
     expect(twice).toEqual([]);

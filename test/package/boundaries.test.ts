@@ -22,7 +22,7 @@ const coreErrors = /^core\/errors\.ts$/;
 const session = /^session\/index\.ts$/;
 const sessionPorts = /^session\/(?:index|store|record|events)\.ts$/;
 const adapter = /^adapters\/[^/]+\/index\.ts$/;
-const lib = /^lib\/[^/]+\.ts$/;
+const lib = /^lib\/(?:(?:sealing|files)\/)?[^/]+\.ts$/;
 
 const ROOMS: readonly Room[] = [
   { name: "lib", files: /^lib\//, ours: [], packages: ["jose"] },

@@ -31,6 +31,9 @@ const WITHOUT_SIGNAL: ReadonlyMap<string, string> = new Map([
   ["createAuthorizationRequest", "hashes 43 bytes, waits for nobody"],
   ["TokenSession.fetch", "takes the one of RequestInit"],
   ["TokenManager.close", "has a deadline of its own"],
+  ["KeyRing.sealing", "derives a key, waits for nobody"],
+  ["KeyRing.opening", "derives a key, waits for nobody"],
+  ["withDatabricksRetry", "the driver's calls take none"],
 ]);
 
 /** Doors whose functions answer in the process and wait for nobody. */

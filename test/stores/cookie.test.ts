@@ -10,7 +10,7 @@ import { encryptedStore, keyRing } from "warehouse-oauth/stores/encrypted";
 import { fakeBigQuery, fakeDatabricks, fakeSnowflake, manualClock, storeContract } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { readChunks } from "../../src/lib/cookie-chunks.ts";
-import { addressOf, sealText } from "../../src/lib/seal.ts";
+import { addressOf, sealText } from "../../src/lib/sealing/seal.ts";
 import { thrownBy } from "../session/acme-room.ts";
 
 const random = (): Uint8Array => crypto.getRandomValues(new Uint8Array(32));

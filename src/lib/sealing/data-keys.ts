@@ -1,7 +1,7 @@
 import { base64url } from "jose";
-import { abortable } from "./abortable.ts";
-import type { Clock } from "./clock.ts";
-import { invalidArgument } from "./invalid-argument.ts";
+import { abortable } from "../abortable.ts";
+import type { Clock } from "../clock.ts";
+import { invalidArgument } from "../invalid-argument.ts";
 import { deriveSealKey } from "./key-ring.ts";
 import type { KeyWaiter, SealKeys } from "./key-ring.ts";
 import type { SealKey, SealPurpose, SealedBy } from "./seal.ts";

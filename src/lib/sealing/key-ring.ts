@@ -1,5 +1,5 @@
 import { base64url } from "jose";
-import { INSPECT, REDACTED } from "./redact.ts";
+import { INSPECT, REDACTED } from "../redact.ts";
 import type { SealKey, SealPurpose, SealedBy } from "./seal.ts";
 
 /** Who waits for a key. */

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { FileRegister } from "../../src/lib/file-register.ts";
-import { describeMachine } from "../../src/lib/machine.ts";
-import type { MachineSystem } from "../../src/lib/machine.ts";
-import { MachineLeases, isLeaseOver, parseMachineLease } from "../../src/lib/machine-lease.ts";
-import type { MachineLease, MachineTime } from "../../src/lib/machine-lease.ts";
+import { FileRegister } from "../../../src/lib/files/file-register.ts";
+import { describeMachine } from "../../../src/lib/files/machine.ts";
+import type { MachineSystem } from "../../../src/lib/files/machine.ts";
+import { MachineLeases, isLeaseOver, parseMachineLease } from "../../../src/lib/files/machine-lease.ts";
+import type { MachineLease, MachineTime } from "../../../src/lib/files/machine-lease.ts";
 import { FolderModel, seededRandom } from "./folder-model.ts";
 
 const WALL = 1_800_000_000_000;

@@ -4,9 +4,9 @@ import { CompactEncrypt, base64url } from "jose";
 import { createHash } from "node:crypto";
 import { inspect } from "node:util";
 import { beforeAll, describe, expect, test } from "vitest";
-import { createKeyRing, deriveSealKey, KeyRing } from "../../src/lib/key-ring.ts";
-import { addressOf, openSealed, readSealedBy, sealText, sealedLength } from "../../src/lib/seal.ts";
-import type { SealKey, SealPlace } from "../../src/lib/seal.ts";
+import { createKeyRing, deriveSealKey, KeyRing } from "../../../src/lib/sealing/key-ring.ts";
+import { addressOf, openSealed, readSealedBy, sealText, sealedLength } from "../../../src/lib/sealing/seal.ts";
+import type { SealKey, SealPlace } from "../../../src/lib/sealing/seal.ts";
 
 const random = (length = 32): Uint8Array => crypto.getRandomValues(new Uint8Array(length));
 const PLACE: SealPlace = { purpose: "record", address: await addressOf("acme/ada//connection") };

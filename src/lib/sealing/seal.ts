@@ -1,6 +1,6 @@
 import { CompactEncrypt, base64url, compactDecrypt } from "jose";
 import type { JWEHeaderParameters } from "jose";
-import { invalidArgument } from "./invalid-argument.ts";
+import { invalidArgument } from "../invalid-argument.ts";
 
 /** What a sealed text is for. Each has keys of its own, and none is taken for another (requirements S-074, S-075). */
 export type SealPurpose = "record" | "refresh-token" | "cookie" | "data-key";

@@ -1,6 +1,6 @@
 // A file system in memory whose every step waits for its turn: what real ones do in an order nobody chooses is done here
 // in the order that a seed says, with pauses and deaths between any two steps.
-import type { RegisterFiles } from "../../src/lib/file-register.ts";
+import type { RegisterFiles } from "../../../src/lib/files/file-register.ts";
 
 type Folder = Map<string, Folder | string>;
 

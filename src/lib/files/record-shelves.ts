@@ -1,6 +1,6 @@
 import type { FileRegister, RegisterFiles } from "./file-register.ts";
 import { parseKeyedRecord } from "./record-text.ts";
-import { forEachAtOnce } from "./turns.ts";
+import { forEachAtOnce } from "../turns.ts";
 
 /** What a listing says of a record. */
 export interface ListedRecord {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { FileRegister, RegisterTrouble } from "../../src/lib/file-register.ts";
+import { FileRegister, RegisterTrouble } from "../../../src/lib/files/file-register.ts";
 import { FolderModel, seededRandom } from "./folder-model.ts";
 import type { Actor } from "./folder-model.ts";
 
