@@ -8,6 +8,8 @@ export interface FlightHistory {
   ambiguousSends: number;
   ambiguousSince: number;
   announced: boolean;
+  /** The process was paused for so long that it had to begin anew: once is bad luck. */
+  lostLease: boolean;
   /** Tokens of others that were found newer than what the flight began with. */
   adoptions: number;
 }
@@ -28,6 +30,7 @@ export class Flight {
     ambiguousSends: 0,
     ambiguousSince: 0,
     announced: false,
+    lostLease: false,
     adoptions: 0,
   };
   promise: Promise<string> | undefined;

@@ -62,9 +62,15 @@ function waitAgain(engine: SessionEngine, flight: Flight, postponed: Postponed):
 
 /** @throws What failed, if it is not to be repeated. */
 function retryAgain(engine: SessionEngine, entry: SessionEntry, flight: Flight, error: unknown): number {
+  const now = engine.clock.monotonic();
+  if (OAuthError.is(error) && error.code === "lease_lost" && !flight.history.lostLease) {
+    // Nothing was sent, and while this process stood still another one may have refreshed.
+    flight.history.lostLease = true;
+    flight.startedAt = now;
+    return 0;
+  }
   if (!OAuthError.is(error) || error instanceof StoreError || !flight.foreground) throw error;
   flight.history.failures += 1;
-  const now = engine.clock.monotonic();
   const state = {
     failures: flight.history.failures,
     elapsedMs: now - flight.startedAt,

@@ -1,5 +1,7 @@
 import { OAuthError, StoreError, TokenSet, exportTokens, revokeTokens } from "../core/index.ts";
 import { backoffDelay } from "../lib/backoff.ts";
+import { fingerprintOf } from "./record.ts";
+import type { Intent, SessionRecord } from "./record.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
 import type { UnsavedTokens } from "./unsaved-tokens.ts";
@@ -100,10 +102,34 @@ async function trySave(engine: SessionEngine, entry: SessionEntry, unsaved: Unsa
       return false;
     }
     // Somebody wrote something else into the record; the refresh token in it is the one we spent.
-    record = { ...record, generation: Math.max(record.generation, stored.record.generation + 1) };
+    const generation = Math.max(record.generation, stored.record.generation + 1);
+    record = {
+      ...record,
+      generation,
+      intent: mayHaveSent(engine, stored.record) ? traceOf(engine, record) : undefined,
+    };
     unsaved.ifVersion = stored.version;
   }
   throw new StoreError("store_unavailable", "the record changed under every try to save it", "write");
+}
+
+/** Whether another process sent, or was about to send, the refresh token that we had spent. */
+function mayHaveSent(engine: SessionEngine, { state, intent }: SessionRecord): boolean {
+  return state === "reauthorization_required" || (intent !== undefined && intent.owner !== engine.instanceId);
+}
+
+/**
+ * A server that takes that for theft kills what we got, too. Whoever finds it dead learns from this trace that a rotation
+ * was lost, and not that somebody took the grant away.
+ */
+function traceOf(engine: SessionEngine, { tokens }: SessionRecord): Intent {
+  return {
+    attemptId: crypto.randomUUID(),
+    owner: engine.instanceId,
+    startedAt: engine.clock.now(),
+    attempts: 0,
+    fingerprint: fingerprintOf(tokens?.refreshToken ?? ""),
+  };
 }
 
 async function settle(entry: SessionEntry, unsaved: UnsavedTokens): Promise<void> {

@@ -82,6 +82,8 @@ export class SessionEngine {
   readonly #guard: RefreshGuard;
   readonly #flying = new Set<SessionEntry>();
   readonly #tasks = new Set<Promise<unknown>>();
+  /** After a restart, a thousand callers of one session are one read of the store. */
+  readonly #firstReads = new WeakMap<SessionEntry, Promise<void>>();
   closed = false;
 
   constructor(options: EngineOptions) {
@@ -206,6 +208,15 @@ export class SessionEngine {
   /** Reads what was never read. @throws {@link StoreError} */
   async ensureRead(entry: SessionEntry): Promise<void> {
     if (entry.readAt !== -Infinity) return;
+    let reading = this.#firstReads.get(entry);
+    if (reading === undefined) {
+      reading = this.#readFirst(entry).finally(() => this.#firstReads.delete(entry));
+      this.#firstReads.set(entry, reading);
+    }
+    await reading;
+  }
+
+  async #readFirst(entry: SessionEntry): Promise<void> {
     const found = await this.read(entry);
     // A login, a logout or a flight may have known better meanwhile.
     if (entry.readAt === -Infinity) this.apply(entry, found);

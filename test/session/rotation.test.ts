@@ -235,7 +235,7 @@ describe("the lease", () => {
     expect(scene.refreshes()).toHaveLength(0);
   });
 
-  test("R-43 a process that was paused past its lease sends nothing", async () => {
+  test("R-43 a process that was paused past its lease sends nothing under it, and begins anew, once", async () => {
     let pausedMs = 0;
     const watch = (clock: ManualClock): Clock => ({ ...clock, monotonic: () => clock.monotonic() + pausedMs });
     const scene = await openScene({ watch });
@@ -244,7 +244,14 @@ describe("the lease", () => {
     const token = follow(scene.session.getAccessToken());
     await announcing.reached;
     pausedMs = 61_000;
+    const announcingAgain = scene.store.hold("intent", "after");
     announcing.open();
+    await scene.clock.advance(0);
+    await announcingAgain.reached;
+    expect(scene.refreshes()).toHaveLength(0);
+    expect(token.state).toBe("pending");
+    pausedMs = 122_000;
+    announcingAgain.open();
     await scene.clock.advance(0);
     expect(scene.refreshes()).toHaveLength(0);
     expect(token.error).toMatchObject({ code: "lease_lost" });
@@ -267,7 +274,7 @@ describe("the lease", () => {
     expect(token.value).toBe(issuedAt(scene, 1).access_token);
     announcing.open();
     await scene.clock.advance(1_000);
-    expect(paused.state).not.toBe("pending");
+    expect(paused.value).toBe(token.value); // looked again, and found it
     expect(scene.store.stored()?.tokens?.refreshToken).toBe(issuedAt(scene, 1).refresh_token);
     expect(scene.refreshes()).toHaveLength(1);
   });
