@@ -58,6 +58,12 @@ export class EmbeddedServer<Login extends object> implements FakeControls {
     return this.#fake.requests.filter(({ at, grant }) => at === "token" && grant === "refresh_token").length;
   }
 
+  get apiRequests(): readonly string[] {
+    return this.#fake.requests
+      .filter(({ at }) => at === "api")
+      .map(({ parameters }) => `${parameters["method"] ?? ""} ${parameters["path"] ?? ""}`);
+  }
+
   get planned(): readonly string[] {
     return this.#plan.slice(Math.max(0, this.refreshRequests - this.#planFrom));
   }

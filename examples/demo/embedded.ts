@@ -1,7 +1,10 @@
 import { createAuthorizationRequest } from "warehouse-oauth";
 import { fakeBigQuery, fakeDatabricks, fakeSnowflake } from "warehouse-oauth/testing";
+import { throughBigQueryDriver } from "./drivers/bigquery.ts";
+import type { Drivers } from "./drivers/load.ts";
+import { throughSnowflakeSdk } from "./drivers/snowflake.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
-import { bigQueryJobs, databricksSql, snowflakeSql } from "./query.ts";
+import { bigQueryJobs, databricksSql, snowflakeSql, throughFetch, type QueryWay } from "./query.ts";
 import { WAREHOUSE_NAMES, type DemoWarehouse, type WarehouseId } from "./warehouses.ts";
 
 /** An embedded warehouse, and the way to stop it. */
@@ -26,6 +29,8 @@ export interface EmbeddedOptions {
   readonly outageMs?: number;
   /** Snowflake's refresh tokens work once, as its integrations can be told. Default is `false`. */
   readonly singleUse?: boolean;
+  /** What queries go through where the embedded warehouse speaks its protocol. Default is `session.fetch` for all. */
+  readonly drivers?: Drivers | undefined;
 }
 
 /** Short, so that a person sees all zones of a life; three lengths, so that the three do not march in step. */
@@ -42,27 +47,37 @@ const OUTAGE_MS = 20_000;
 export function startEmbedded(
   id: WarehouseId,
   redirectUri: string,
-  { lifetimesMs = {}, outageMs = OUTAGE_MS, singleUse = false }: EmbeddedOptions = {},
+  { lifetimesMs = {}, outageMs = OUTAGE_MS, singleUse = false, drivers }: EmbeddedOptions = {},
 ): Promise<Embedded> {
   const accessTokenLifetimeMs = lifetimesMs[id] ?? LIFETIMES_MS[id];
   switch (id) {
     case "snowflake":
-      return startSnowflake(redirectUri, { accessTokenLifetimeMs, outageMs, singleUse });
+      return startSnowflake(redirectUri, { accessTokenLifetimeMs, outageMs, singleUse, drivers });
     case "databricks":
-      return startDatabricks(redirectUri, { accessTokenLifetimeMs, outageMs });
+      return startDatabricks(redirectUri, { accessTokenLifetimeMs, outageMs, drivers });
     case "bigquery":
-      return startBigQuery(redirectUri, { accessTokenLifetimeMs, outageMs });
+      return startBigQuery(redirectUri, { accessTokenLifetimeMs, outageMs, drivers });
   }
 }
 
 interface Timing {
   readonly accessTokenLifetimeMs: number;
   readonly outageMs: number;
+  readonly drivers: Drivers | undefined;
+}
+
+/** The driver prepends `https://` to whatever host it is given (@databricks/sql 2.1.0, checked 2026-11-22). */
+const NO_DATABRICKS_DRIVER = "@databricks/sql speaks https only, and this embedded warehouse is plain http.";
+
+/** The driver closes its sessions, for which the server must still be there. */
+async function closeBoth(way: QueryWay, server: { close(): Promise<void> }): Promise<void> {
+  await way.close();
+  await server.close();
 }
 
 async function startSnowflake(
   redirectUri: string,
-  { accessTokenLifetimeMs, outageMs, singleUse }: Timing & { readonly singleUse: boolean },
+  { accessTokenLifetimeMs, outageMs, singleUse, drivers }: Timing & { readonly singleUse: boolean },
 ): Promise<Embedded> {
   const rotation = singleUse ? ({ refreshRotation: "single-use" } as const) : {};
   const fake = fakeSnowflake({
@@ -74,6 +89,12 @@ async function startSnowflake(
   });
   const server = await EmbeddedServer.start(fake, { lifetimeMs: accessTokenLifetimeMs, outageMs, singleUse });
   const client = server.register({ clientId: "warehouse-oauth-demo", redirectUri, login: { role: "ANALYST" } });
+  const api = snowflakeSql("COMPUTE_WH");
+  const [accessUrl = ""] = client.warehouse.apiOrigins;
+  const way =
+    drivers === undefined
+      ? throughFetch(api, client.warehouse)
+      : throughSnowflakeSdk(drivers.snowflake, { account: "acme-prod", accessUrl, warehouse: "COMPUTE_WH" });
   return {
     warehouse: {
       id: "snowflake",
@@ -82,18 +103,24 @@ async function startSnowflake(
       begin: (returnTo) => createAuthorizationRequest(client, { returnTo }),
       code: CODE.snowflake,
       statement: STATEMENT,
-      api: snowflakeSql("COMPUTE_WH"),
+      api,
+      way,
       fake: server,
     },
-    close: () => server.close(),
+    close: () => closeBoth(way, server),
   };
 }
 
-async function startDatabricks(redirectUri: string, { accessTokenLifetimeMs, outageMs }: Timing): Promise<Embedded> {
+async function startDatabricks(
+  redirectUri: string,
+  { accessTokenLifetimeMs, outageMs, drivers }: Timing,
+): Promise<Embedded> {
   const fake = fakeDatabricks({ rows: ROWS, accessTokenLifetimeMs });
   const server = await EmbeddedServer.start(fake, { lifetimeMs: accessTokenLifetimeMs, outageMs, singleUse: true });
   const login = { scopes: ["sql", "offline_access", "openid", "email"] };
   const client = server.register({ clientId: "warehouse-oauth-demo", redirectUri, public: true, login });
+  const api = databricksSql("0123456789abcdef");
+  const way = throughFetch(api, client.warehouse, drivers && NO_DATABRICKS_DRIVER);
   return {
     warehouse: {
       id: "databricks",
@@ -102,14 +129,18 @@ async function startDatabricks(redirectUri: string, { accessTokenLifetimeMs, out
       begin: (returnTo) => createAuthorizationRequest(client, { returnTo }),
       code: CODE.databricks,
       statement: STATEMENT,
-      api: databricksSql("0123456789abcdef"),
+      api,
+      way,
       fake: server,
     },
-    close: () => server.close(),
+    close: () => closeBoth(way, server),
   };
 }
 
-async function startBigQuery(redirectUri: string, { accessTokenLifetimeMs, outageMs }: Timing): Promise<Embedded> {
+async function startBigQuery(
+  redirectUri: string,
+  { accessTokenLifetimeMs, outageMs, drivers }: Timing,
+): Promise<Embedded> {
   const fake = fakeBigQuery({ projectId: "acme-analytics", rows: ROWS, accessTokenLifetimeMs });
   const server = await EmbeddedServer.start(fake, { lifetimeMs: accessTokenLifetimeMs, outageMs, singleUse: false });
   const login = {
@@ -119,6 +150,12 @@ async function startBigQuery(redirectUri: string, { accessTokenLifetimeMs, outag
   } as const;
   const clientId = "1234-demo.apps.googleusercontent.com";
   const client = server.register({ clientId, redirectUri, login });
+  const api = bigQueryJobs("acme-analytics");
+  const [apiEndpoint = ""] = client.warehouse.apiOrigins;
+  const way =
+    drivers === undefined
+      ? throughFetch(api, client.warehouse)
+      : throughBigQueryDriver(drivers.bigquery, { projectId: "acme-analytics", apiEndpoint });
   return {
     warehouse: {
       id: "bigquery",
@@ -127,10 +164,11 @@ async function startBigQuery(redirectUri: string, { accessTokenLifetimeMs, outag
       begin: (returnTo) => createAuthorizationRequest(client, { returnTo }),
       code: CODE.bigquery,
       statement: STATEMENT,
-      api: bigQueryJobs("acme-analytics"),
+      api,
+      way,
       fake: server,
     },
-    close: () => server.close(),
+    close: () => closeBoth(way, server),
   };
 }
 

@@ -3,7 +3,7 @@ import { bigquery } from "warehouse-oauth/bigquery";
 import { databricks } from "warehouse-oauth/databricks";
 import { snowflake } from "warehouse-oauth/snowflake";
 import { CODE } from "./embedded.ts";
-import { bigQueryJobs, databricksSql, snowflakeSql } from "./query.ts";
+import { bigQueryJobs, databricksSql, snowflakeSql, throughFetch } from "./query.ts";
 import { WAREHOUSE_NAMES, type DemoWarehouse, type WarehouseId } from "./warehouses.ts";
 
 /** Environment variables, as `process.env` has them. */
@@ -33,8 +33,13 @@ export function hasRealAccount(id: WarehouseId, environment: Environment): boole
   throw new Error(`for a real ${WAREHOUSE_NAMES[id]} account set ${missing.join(", ")} too, or unset the others`);
 }
 
-/** Makes the warehouse of a real account. Call {@link hasRealAccount} first. */
-export function realWarehouse(id: WarehouseId, environment: Environment, redirectUri: string): DemoWarehouse {
+/** Makes the warehouse of a real account. Call {@link hasRealAccount} first. `reason` says why its queries take no driver. */
+export function realWarehouse(
+  id: WarehouseId,
+  environment: Environment,
+  redirectUri: string,
+  reason?: string,
+): DemoWarehouse {
   const read = (name: string): string => environment[name] ?? "";
   const optional = (name: string): string | undefined => (isUnset(environment[name]) ? undefined : environment[name]);
   const shared = { id, name: WAREHOUSE_NAMES[id], code: CODE[id], fake: undefined };
@@ -51,12 +56,14 @@ export function realWarehouse(id: WarehouseId, environment: Environment, redirec
         ...here,
         ...(role !== undefined && { login: { role } }),
       });
+      const api = snowflakeSql(optional("SNOWFLAKE_WAREHOUSE"));
       return {
         ...shared,
         client,
         begin: (returnTo) => createAuthorizationRequest(client, { returnTo }),
         statement: "select current_user() as user_name, current_role() as role_name, current_version() as version",
-        api: snowflakeSql(optional("SNOWFLAKE_WAREHOUSE")),
+        api,
+        way: throughFetch(api, client.warehouse, reason),
       };
     }
     case "databricks": {
@@ -68,12 +75,14 @@ export function realWarehouse(id: WarehouseId, environment: Environment, redirec
         ...here,
         login: { scopes: ["sql", "offline_access", "openid", "email"] },
       });
+      const api = databricksSql(read("DATABRICKS_WAREHOUSE_ID"));
       return {
         ...shared,
         client,
         begin: (returnTo) => createAuthorizationRequest(client, { returnTo }),
         statement: "select current_user() as user_name, current_catalog() as catalog_name",
-        api: databricksSql(read("DATABRICKS_WAREHOUSE_ID")),
+        api,
+        way: throughFetch(api, client.warehouse, reason),
       };
     }
     case "bigquery": {
@@ -84,12 +93,14 @@ export function realWarehouse(id: WarehouseId, environment: Environment, redirec
         ...here,
         login: { scopes: ["https://www.googleapis.com/auth/bigquery", "openid", "email"], prompt: "consent" },
       });
+      const api = bigQueryJobs(read("BIGQUERY_PROJECT"));
       return {
         ...shared,
         client,
         begin: (returnTo) => createAuthorizationRequest(client, { returnTo }),
         statement: "select session_user() as user_name, current_date() as today",
-        api: bigQueryJobs(read("BIGQUERY_PROJECT")),
+        api,
+        way: throughFetch(api, client.warehouse, reason),
       };
     }
   }

@@ -1,5 +1,4 @@
 import { exchangeCode, validateCallback, type RevocationResult } from "warehouse-oauth";
-import { runQuery } from "./query.ts";
 import type { SessionKeeper } from "./sessions/keeper.ts";
 import { createId, type Login, type SignedIn, type Visitor } from "./visitors.ts";
 import type { DemoWarehouse } from "./warehouses.ts";
@@ -40,10 +39,11 @@ export async function finishLogin(options: {
 /** Runs the demo's statement; what goes wrong is kept for the page. */
 export async function queryWarehouse(warehouse: DemoWarehouse, signedIn: SignedIn): Promise<void> {
   await attempt(signedIn, async () => {
-    const { api, statement, client } = warehouse;
-    const { session } = signedIn.watch;
+    const { way, statement, fake } = warehouse;
+    const before = fake?.apiRequests.length ?? 0;
     signedIn.result = undefined;
-    signedIn.result = await runQuery({ api, statement, session, warehouse: client.warehouse });
+    const result = await way.run(signedIn.watch.session, statement);
+    signedIn.result = { ...result, way: way.name, requests: fake?.apiRequests.slice(before) ?? [] };
   });
 }
 

@@ -1,13 +1,16 @@
+import { loadDrivers, type Drivers } from "./drivers/load.ts";
 import { walkThrough } from "./once.ts";
 import { startDemo, type Demo } from "./server.ts";
 
 /** Where the page is unless told otherwise: real accounts need a redirect URI that stays the same. */
 const DEFAULT_PORT = 8642;
 
-const HELP = `Usage: npm run demo -- [--port N] [--single-use] [--once]
+const HELP = `Usage: npm run demo -- [--port N] [--single-use] [--drivers] [--once]
 
   --port N       port of the page, 0 for any free one (default ${String(DEFAULT_PORT)})
   --single-use   the embedded Snowflake gives refresh tokens that work once
+  --drivers      queries go through snowflake-sdk and @google-cloud/bigquery, which are installed if they are
+                 missing; without it they go through the library's own fetch
   --once         walk through the whole demo without a browser, print each step, and stop
 
 Real accounts: set SNOWFLAKE_ACCOUNT, SNOWFLAKE_CLIENT_ID …, DATABRICKS_HOST …, or GOOGLE_CLIENT_ID …;
@@ -17,6 +20,7 @@ interface Arguments {
   readonly once: boolean;
   readonly help: boolean;
   readonly singleUse: boolean;
+  readonly drivers: boolean;
   /** `undefined` unless given. */
   readonly port: number | undefined;
 }
@@ -25,6 +29,7 @@ function parseArguments(given: readonly string[]): Arguments {
   let once = false;
   let help = false;
   let singleUse = false;
+  let drivers = false;
   let port: number | undefined;
   const rest = [...given];
   for (let argument = rest.shift(); argument !== undefined; argument = rest.shift()) {
@@ -32,10 +37,11 @@ function parseArguments(given: readonly string[]): Arguments {
     if (name === "--once") once = true;
     else if (name === "--help" || name === "-h") help = true;
     else if (name === "--single-use") singleUse = true;
+    else if (name === "--drivers") drivers = true;
     else if (name === "--port") port = parsePort(inline ?? rest.shift());
     else throw new Error(`"${argument}" is no option of the demo; --help lists them`);
   }
-  return { once, help, singleUse, port };
+  return { once, help, singleUse, drivers, port };
 }
 
 function parsePort(text: string | undefined): number {
@@ -48,15 +54,20 @@ function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-async function start(port: number | undefined, singleUse: boolean): Promise<Demo> {
+interface StartOptions {
+  readonly singleUse: boolean;
+  readonly drivers: Drivers | undefined;
+}
+
+async function start(port: number | undefined, options: StartOptions): Promise<Demo> {
   const environment = process.env;
   try {
-    return await startDemo({ port: port ?? DEFAULT_PORT, environment, singleUse });
+    return await startDemo({ port: port ?? DEFAULT_PORT, environment, ...options });
   } catch (error) {
     const taken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
     if (!taken) throw error;
     if (port !== undefined) throw new Error(`port ${String(port)} is taken; choose another one with --port`);
-    const demo = await startDemo({ environment, singleUse });
+    const demo = await startDemo({ environment, ...options });
     if (demo.realAccounts.length === 0) return demo;
     await demo.close();
     throw new Error(
@@ -66,16 +77,17 @@ async function start(port: number | undefined, singleUse: boolean): Promise<Demo
 }
 
 async function main(): Promise<void> {
-  const { once, help, singleUse, port } = parseArguments(process.argv.slice(2));
+  const { once, help, singleUse, port, ...given } = parseArguments(process.argv.slice(2));
   if (help) {
     print(HELP);
     return;
   }
+  const drivers = given.drivers ? await loadDrivers(print) : undefined;
   if (once) {
-    if (!(await walkThrough(print))) process.exitCode = 1;
+    if (!(await walkThrough(print, { drivers }))) process.exitCode = 1;
     return;
   }
-  const demo = await start(port, singleUse);
+  const demo = await start(port, { singleUse, drivers });
   print(`\n  warehouse-oauth demo: ${demo.origin}/\n`);
   for (const name of demo.realAccounts) {
     print(

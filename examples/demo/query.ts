@@ -6,6 +6,20 @@ export interface QueryResult {
   readonly rows: readonly (readonly string[])[];
 }
 
+/** The way on which a warehouse is asked: by our own `fetch`, or through the driver that people use. */
+export interface QueryWay {
+  /** What the query goes through, with its version. */
+  readonly name: string;
+  /** Why it is this one, where somebody asked for another one. */
+  readonly reason: string | undefined;
+  /** The code a reader would write for it. */
+  readonly code: string;
+  /** Runs a statement with the token of a session. */
+  run(session: TokenSession, statement: string): Promise<QueryResult>;
+  /** Ends what is open. */
+  close(): Promise<void>;
+}
+
 /** How one warehouse's HTTP API takes a statement and gives rows. */
 export interface QueryApi {
   /** Path below the API's origin. */
@@ -77,6 +91,17 @@ export async function runQuery(options: {
   return result;
 }
 
+/** Asks with the session's own `fetch`, which is all that an HTTP API needs. */
+export function throughFetch(api: QueryApi, warehouse: Warehouse, reason?: string): QueryWay {
+  return {
+    name: "fetch",
+    reason,
+    code: `const response = await session.fetch("${api.path}", { method: "POST", body });`,
+    run: (session, statement) => runQuery({ api, warehouse, session, statement }),
+    close: () => Promise.resolve(),
+  };
+}
+
 /** Snowflake SQL API. `warehouse` is the compute to run on; the user's default if there is one. */
 export function snowflakeSql(warehouse?: string): QueryApi {
   return {
@@ -143,7 +168,8 @@ function cells(row: unknown): readonly string[] {
   return list(row).map(cell);
 }
 
-function cell(value: unknown): string {
+/** Puts a value into a cell. */
+export function cell(value: unknown): string {
   if (value === null || value === undefined) return "∅";
   return typeof value === "string" ? value : JSON.stringify(value);
 }

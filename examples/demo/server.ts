@@ -42,6 +42,9 @@ const COOKIE = "demo_visitor";
 /** Nothing of ours posts anything larger. */
 const MAX_BODY_BYTES = 16 * 1024;
 
+/** Said of a real account when somebody asked for drivers. */
+const NO_DRIVER_THERE = "--drivers is for embedded warehouses.";
+
 /** No script, no frame, nothing from elsewhere. */
 const POLICY =
   "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -87,7 +90,7 @@ export async function startDemo(options: DemoOptions = {}): Promise<Demo> {
     for (const id of WAREHOUSE_IDS) {
       const redirectUri = `${origin}/callback/${id}`;
       if (real.has(id)) {
-        warehouses.push(realWarehouse(id, environment, redirectUri));
+        warehouses.push(realWarehouse(id, environment, redirectUri, options.drivers && NO_DRIVER_THERE));
         continue;
       }
       const embedded = await startEmbedded(id, redirectUri, options);

@@ -12,6 +12,14 @@ export interface Login {
   readonly pending: PendingAuthorization;
 }
 
+/** Rows, and how they came. */
+export interface ShownResult extends QueryResult {
+  /** What the query went through. */
+  readonly way: string;
+  /** What an embedded warehouse was asked meanwhile: method and path. */
+  readonly requests: readonly string[];
+}
+
 /** Somebody who is signed in at a warehouse. */
 export interface SignedIn {
   /** What the login said of the person and of the scopes. The tokens themselves are the session's. */
@@ -19,7 +27,7 @@ export interface SignedIn {
   /** The session, and what became of it so far. */
   readonly watch: SessionWatch;
   readonly requestedScopes: readonly string[];
-  result: QueryResult | undefined;
+  result: ShownResult | undefined;
   /** What went wrong last, until the next success. */
   problem: unknown;
 }

@@ -1,5 +1,5 @@
 import type { OAuthClient, PendingAuthorization } from "warehouse-oauth";
-import type { QueryApi } from "./query.ts";
+import type { QueryApi, QueryWay } from "./query.ts";
 
 /** The warehouses of the demo. */
 export const WAREHOUSE_IDS = ["snowflake", "databricks", "bigquery"] as const;
@@ -22,6 +22,8 @@ export interface FakeControls {
   readonly singleUse: boolean;
   /** Refreshes that reached it so far. */
   readonly refreshRequests: number;
+  /** What its API was asked so far: method and path. */
+  readonly apiRequests: readonly string[];
   /** What the next refreshes will meet, the next one first. */
   readonly planned: readonly string[];
   /** When the server comes back, epoch milliseconds; `undefined` while it listens. */
@@ -51,6 +53,8 @@ export interface DemoWarehouse {
   readonly code: string;
   readonly statement: string;
   readonly api: QueryApi;
+  /** How the statement gets there. */
+  readonly way: QueryWay;
   /** Absent at a real account. */
   readonly fake: FakeControls | undefined;
 }

@@ -246,7 +246,7 @@ describe("the lease", () => {
     pausedMs = 61_000;
     const announcingAgain = scene.store.hold("intent", "after");
     announcing.open();
-    await scene.clock.advance(0);
+    await scene.clock.advance(1_000);
     await announcingAgain.reached;
     expect(scene.refreshes()).toHaveLength(0);
     expect(token.state).toBe("pending");

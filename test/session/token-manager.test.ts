@@ -60,7 +60,7 @@ describe("options", () => {
 
   test.each(["refresh", "retry", "concurrency"])("refuses %s as anything but an object", (option) => {
     for (const value of [1, null, "fast"]) {
-      const refuse = (): unknown => new TokenManager({ [option]: value } as never);
+      const refuse = (): unknown => new TokenManager({ [option]: value });
       expect(refuse).toThrow(expect.objectContaining({ name: "TypeError", code: "invalid_argument" }));
     }
   });

@@ -1,7 +1,6 @@
 import { html, shortenToken, type Html, type HtmlValue } from "../html.ts";
-import type { QueryResult } from "../query.ts";
 import type { SessionView } from "../sessions/watch.ts";
-import type { SignedIn } from "../visitors.ts";
+import type { ShownResult, SignedIn } from "../visitors.ts";
 import type { DemoWarehouse } from "../warehouses.ts";
 import { formatDuration, formatTime } from "./duration.ts";
 import { explain } from "./explanations.ts";
@@ -17,7 +16,7 @@ export function warehousePage(options: {
   readonly notice: string | undefined;
 }): Html {
   const { warehouse, signedIn, view, notice } = options;
-  const { id, name, client, statement } = warehouse;
+  const { id, name, client, statement, way } = warehouse;
   const { login, result, problem, watch } = signedIn;
   const accessToken = watch.session.peek();
   const refreshExpiresAt = "refreshExpiresAt" in view.status ? view.status.refreshExpiresAt : undefined;
@@ -46,6 +45,7 @@ export function warehousePage(options: {
             <h2 id="query-title">Run a query</h2>
             <pre class="sql"><code>${statement}</code></pre>
             ${actionButton(`/warehouses/${id}/query`, "Run in this session", "primary")}
+            <p class="small">It goes through ${way.name}.${way.reason !== undefined && html` ${way.reason}`}</p>
             ${result === undefined ? html`<p class="small">Rows appear here.</p>` : rows(result)}
           </section>
           <section class="panel" aria-labelledby="granted-title">
@@ -97,7 +97,7 @@ const tokens = await exchangeCode(client, callback);
 const session = await manager.save(client, { subject: user.id }, tokens);
 
 // later, anywhere; refreshed before it expires
-const response = await session.fetch("/api/v2/statements", { method: "POST", body });`,
+${way.code}`,
       )}
     `,
   });
@@ -105,7 +105,7 @@ const response = await session.fetch("/api/v2/statements", { method: "POST", bod
 
 const NUMBER = /^-?[\d.]+$/;
 
-function rows({ columns, rows: lines }: QueryResult): Html {
+function rows({ columns, rows: lines, way, requests }: ShownResult): Html {
   const kind = (cell: string | undefined): string => (NUMBER.test(cell ?? "") ? "number" : "text");
   return html`<div class="table">
     <table>
@@ -126,6 +126,10 @@ function rows({ columns, rows: lines }: QueryResult): Html {
         )}
       </tbody>
     </table>
+    <p class="small">
+      These came through ${way}.
+      ${requests.length > 0 && html`The warehouse was asked: ${requests.map((request) => html`<code>${request}</code> `)}`}
+    </p>
   </div>`;
 }
 

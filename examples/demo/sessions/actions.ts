@@ -1,6 +1,6 @@
 import { OAuthError } from "warehouse-oauth";
 import { formatDuration } from "../pages/duration.ts";
-import { QueryError, runQuery } from "../query.ts";
+import { QueryError, type QueryResult } from "../query.ts";
 import type { FakeControls } from "../warehouses.ts";
 import type { SessionKeeper } from "./keeper.ts";
 import type { SessionWatch } from "./watch.ts";
@@ -35,13 +35,13 @@ export const SESSION_ACTIONS: readonly SessionAction[] = [
   {
     id: "query",
     label: "Run a query",
-    hint: "session.fetch: the token is attached, and replaced if it is refused.",
+    hint: "The token is attached, and replaced if it is refused.",
     breaks: false,
     needsFake: false,
     async run({ watch }) {
       await attempt(watch, "query", async () => {
         const { rows } = await query(watch);
-        watch.note(`query: ${String(rows.length)} rows`, "good");
+        watch.note(`query: ${String(rows.length)} rows through ${watch.warehouse.way.name}`, "good");
       });
     },
   },
@@ -151,9 +151,8 @@ async function askAtOnce({ watch }: ActionContext): Promise<void> {
   watch.note(`${String(answered)} of ${String(CALLERS)} answered, ${requests}`, answered === CALLERS ? "good" : "warn");
 }
 
-function query({ session, warehouse }: SessionWatch): ReturnType<typeof runQuery> {
-  const { api, statement, client } = warehouse;
-  return runQuery({ api, statement, session, warehouse: client.warehouse });
+function query({ session, warehouse }: SessionWatch): Promise<QueryResult> {
+  return warehouse.way.run(session, warehouse.statement);
 }
 
 /** What goes wrong is a line of the log: a code, never a message from outside. */
