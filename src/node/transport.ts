@@ -40,7 +40,7 @@ const TEXT = "text/plain;charset=UTF-8";
  *
  * Give it to clients as `fetch`. Bodies are `URLSearchParams`, strings or bytes; streams are for the global `fetch`.
  *
- * @throws {@link ConfigurationError} `config_invalid`; TypeError `invalid_argument`.
+ * @throws `ConfigurationError` `config_invalid`; TypeError `invalid_argument`.
  *
  * @example
  *
@@ -106,7 +106,7 @@ function prepare(input: string | URL | Request, init: RequestInit = {}): Prepare
   return { url, method, headers, body, signal, refusesRedirects: redirect === "error" };
 }
 
-/** @throws {@link ConfigurationError} `insecure_url` */
+/** @throws `ConfigurationError` `insecure_url` */
 function assertReachable(url: URL): void {
   if (url.username !== "" || url.password !== "") {
     throw new ConfigurationError("config_invalid", "an address with a user in it is not sent to", "input");

@@ -73,7 +73,7 @@ const VERSION_BYTES = 12;
 /**
  * Opens the cookies of one request as a store. Make one for each request, and a `TokenManager` with it.
  *
- * @throws {@link ConfigurationError} `config_invalid`. What the browser sent never throws.
+ * @throws `ConfigurationError` `config_invalid`. What the browser sent never throws.
  *
  * @example
  *

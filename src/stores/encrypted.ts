@@ -69,7 +69,7 @@ export interface EncryptedStore extends TokenStore {
    * Seals every record with the first key that is not sealed with it yet, while managers go on. Writes only on the
    * version it read, so it never undoes what somebody else wrote.
    *
-   * @throws {@link ConfigurationError} `store_incapable` where the store inside cannot list keys or compare versions;
+   * @throws `ConfigurationError` `store_incapable` where the store inside cannot list keys or compare versions;
    * {@link StoreError} if the store or the key provider fails; the abort reason.
    */
   reseal(options?: ResealOptions): Promise<ResealProgress>;
@@ -90,7 +90,7 @@ const PLAIN_ID = /^[A-Za-z0-9._:/-]{1,256}$/;
 /**
  * Makes a ring of keys: the first one seals, all of them open.
  *
- * @throws {@link ConfigurationError} `config_invalid` for keys of less than 32 bytes, and for what is not random.
+ * @throws `ConfigurationError` `config_invalid` for keys of less than 32 bytes, and for what is not random.
  *
  * @example
  *
@@ -155,7 +155,7 @@ export function localKeyProvider(ring: KeyRing): KeyProvider {
 /**
  * Wraps a store so that it keeps sealed text only, bound to the key it is kept under.
  *
- * @throws {@link ConfigurationError} `config_invalid`.
+ * @throws `ConfigurationError` `config_invalid`.
  *
  * @example
  *

@@ -86,7 +86,7 @@ const NO_LINK_CODES: ReadonlySet<unknown> = new Set(["EPERM", "ENOTSUP", "EOPNOT
  * The files hold tokens as they are, protected by their modes only. Wrap it in `encryptedStore` if you have a place
  * for the key, or keep tokens in the keychain with `keychainStore`.
  *
- * @throws {@link ConfigurationError} `config_invalid`; TypeError `invalid_argument`. Methods throw {@link StoreError}:
+ * @throws `ConfigurationError` `config_invalid`; TypeError `invalid_argument`. Methods throw {@link StoreError}:
  * `cache_permissions`, `cache_locked`, `decrypt_failed` or `store_unavailable`.
  *
  * @example

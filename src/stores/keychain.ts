@@ -84,9 +84,9 @@ const SERVICE = /^[\p{L}\p{N}][\p{L}\p{N} ._:/@-]*$/u;
  *
  * On Linux the kernel's key ring is never taken instead: it forgets everything at a restart.
  *
- * @throws {@link ConfigurationError} `config_invalid`; TypeError `invalid_argument`. Methods throw {@link StoreError}
+ * @throws `ConfigurationError` `config_invalid`; TypeError `invalid_argument`. Methods throw {@link StoreError}
  * `store_unavailable` if there is no keychain, or it stays locked, and `decrypt_failed` for a value that is gone or
- * changed; {@link ConfigurationError} `config_invalid` if the package is not installed.
+ * changed; `ConfigurationError` `config_invalid` if the package is not installed.
  *
  * @example
  *

@@ -106,7 +106,7 @@ interface Names {
  * clock, `due` and `keys` by index. One statement for each call and nothing that belongs to a connection, so poolers in
  * transaction mode (PgBouncer) are fine. Values are stored as they come: seal them with `encryptedStore`.
  *
- * @throws {@link ConfigurationError} `config_invalid`: `table` is no name; `TypeError`: `client` is none.
+ * @throws `ConfigurationError` `config_invalid`: `table` is no name; `TypeError`: `client` is none.
  *
  * @example
  *
@@ -126,7 +126,7 @@ export function postgresStore({ client, table = DEFAULT_TABLE }: PostgresStoreOp
 /**
  * Gives the SQL that makes the two tables, for a migration of yours: plain statements, each of which may be run again.
  *
- * @throws {@link ConfigurationError} `config_invalid`: `table` is no name.
+ * @throws `ConfigurationError` `config_invalid`: `table` is no name.
  *
  * @example
  *

@@ -132,7 +132,7 @@ const ADVICE: readonly (readonly [word: RegExp, what: string, action: ErrorActio
  * `deleteAfter`, `due` and `keys` from sorted sets that the same scripts keep. Values are stored as they come: seal them
  * with `encryptedStore`. What Redis forgets is lost: it needs `noeviction` and an append-only file.
  *
- * @throws {@link ConfigurationError} `config_invalid`: `prefix` or `partitions`; `TypeError`: `client` is none.
+ * @throws `ConfigurationError` `config_invalid`: `prefix` or `partitions`; `TypeError`: `client` is none.
  *
  * @example
  *

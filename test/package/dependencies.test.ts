@@ -74,12 +74,9 @@ describe("dependencies", () => {
     "test/drivers/snowflake/package-lock.json",
     "test/drivers/databricks/package-lock.json",
     "test/drivers/bigquery/package-lock.json",
-  ])(
-    "S-109 %s is complete, with sums and without hosts",
-    (path) => {
-      expect(problemsOf(readLock(path))).toEqual([]);
-    },
-  );
+  ])("S-109 %s is complete, with sums and without hosts", (path) => {
+    expect(problemsOf(readLock(path))).toEqual([]);
+  });
 
   test("S-109 package.json and the lock file agree", () => {
     const { devDependencies, dependencies } = JSON.parse(readText("package.json")) as Record<

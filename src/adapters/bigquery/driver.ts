@@ -4,7 +4,6 @@
  *
  * @module
  */
-
 import { ConfigurationError } from "../../core/errors.ts";
 import { invalidArgument } from "../../lib/invalid-argument.ts";
 import type { TokenSource } from "../../session/index.ts";
@@ -79,10 +78,12 @@ const repeating = new WeakMap<object, TokenSource>();
  * const [rows] = await withBigQueryRetry(session, driver).query("select 1");
  * ```
  */
-export function withBigQueryRetry<Client extends { request(...parameters: never[]): unknown }>(
-  session: TokenSource,
-  client: Client,
-): Client {
+export function withBigQueryRetry<
+  Client extends {
+    /** What every call of the instance goes through. */
+    request(...parameters: never[]): unknown;
+  },
+>(session: TokenSource, client: Client): Client {
   assertSource(session);
   const send: unknown = Object(client) === client ? Reflect.get(client, "request") : undefined;
   if (typeof send !== "function") throw invalidArgument('"client" must be an instance of BigQuery');
@@ -107,8 +108,7 @@ export function withBigQueryRetry<Client extends { request(...parameters: never[
         ]);
       });
     const answer = (outcome: Outcome): unknown => Reflect.apply(callback, undefined, outcome);
-    void repeatOnce(session, run).then(answer, (error: unknown) => answer([error]));
-    return undefined;
+    return void repeatOnce(session, run).then(answer, (error: unknown) => answer([error]));
   };
   Object.defineProperty(client, "request", { value, configurable: true, writable: true });
   repeating.set(client, session);

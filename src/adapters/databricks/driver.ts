@@ -35,7 +35,10 @@ import { isTokenRejected } from "./rejected-token.ts";
  */
 export function databricksAuth(session: TokenSource): {
   authType: "custom";
-  provider: { authenticate(): Promise<{ Authorization: string }> };
+  provider: {
+    /** Gives the header of one request. */
+    authenticate(): Promise<{ Authorization: string }>;
+  };
 } {
   assertSource(session);
   return {

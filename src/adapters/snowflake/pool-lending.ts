@@ -3,7 +3,10 @@ import { isTokenRefused } from "./driver-errors.ts";
 /** What is used of the driver's pools. */
 export interface SnowflakePoolShape {
   /** Lends a connection. */
-  acquire(priority?: number): Promise<{ isUp(): boolean }>;
+  acquire(priority?: number): Promise<{
+    /** Whether its session lives. */
+    isUp(): boolean;
+  }>;
   /** Takes a connection back. */
   release(connection: never): Promise<unknown>;
   /** Ends a connection that was lent. */
