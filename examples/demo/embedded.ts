@@ -66,7 +66,7 @@ interface Timing {
   readonly drivers: Drivers | undefined;
 }
 
-/** The driver prepends `https://` to whatever host it is given (@databricks/sql 2.1.0, checked 2026-11-22). */
+/** The driver connects with `https: true`, whatever host it is given (@databricks/sql 2.1.0, checked 2026-11-22). */
 const NO_DATABRICKS_DRIVER = "@databricks/sql speaks https only, and this embedded warehouse is plain http.";
 
 /** The driver closes its sessions, for which the server must still be there. */

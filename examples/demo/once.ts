@@ -100,7 +100,7 @@ async function walkWarehouse(
       return [`${title}: the page (status ${String(page.status)}) does not say ${missing.join(", ")}`];
     const took = String(Math.round(performance.now() - startedAt)).padStart(4);
     // As the page says it, where it shows rows.
-    const [, way] = (expected.includes("3 rows") && /These came through (.+?)\. /.exec(text)) || [];
+    const way = expected.includes("3 rows") ? /These came through (.+?)\. /.exec(text)?.[1] : undefined;
     print(`  ✓ ${title.padEnd(38)} ${took} ms${way === undefined ? "" : `  through ${way}`}`);
   }
   return [];

@@ -64,6 +64,35 @@ export type SessionEvent =
       readonly endsAt: number;
     });
 
+/** Every type, so that a misspelt one is found: a listener that never hears anything is a bug nobody sees. */
+const EVENT_TYPES: Readonly<Record<SessionEvent["type"], true>> = {
+  authorization_started: true,
+  authorization_completed: true,
+  authorization_failed: true,
+  circuit_opened: true,
+  circuit_closed: true,
+  rate_limited: true,
+  tokens_issued: true,
+  refresh_started: true,
+  refresh_succeeded: true,
+  refresh_adopted: true,
+  refresh_conflict: true,
+  rotation_lost: true,
+  token_rejected: true,
+  revoked: true,
+  refresh_retried: true,
+  refresh_failed: true,
+  save_failed: true,
+  reauthorization_required: true,
+  scopes_changed: true,
+  expiring: true,
+};
+
+/** Whether there is such an event. */
+export function isEventType(type: string): boolean {
+  return Object.hasOwn(EVENT_TYPES, type);
+}
+
 /** Why a refresh began: it was time, the token had ended, a server refused it, or somebody asked. */
 export type RefreshReason = "due" | "expired" | "rejected" | "asked";
 

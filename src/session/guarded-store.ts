@@ -115,10 +115,15 @@ export class GuardedStore {
     const deadline = new AbortController();
     let cancel = (): void => undefined;
     const late = new Promise<never>((_resolve, reject) => {
-      cancel = this.#clock.setTimer(() => {
-        reject(unavailable(operation, undefined, `did not answer within ${String(STORE_DEADLINE_MS)} ms`));
-        deadline.abort();
-      }, STORE_DEADLINE_MS);
+      cancel = this.#clock.setTimer(
+        () => {
+          reject(unavailable(operation, undefined, `did not answer within ${String(STORE_DEADLINE_MS)} ms`));
+          deadline.abort();
+        },
+        STORE_DEADLINE_MS,
+        // A store whose client keeps nothing alive must not end a tool without a word.
+        { keepAlive: true },
+      );
     });
     try {
       return await Promise.race([run(deadline), late]);

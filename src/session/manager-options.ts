@@ -59,6 +59,7 @@ export function assertOptions(options: TokenManagerOptions): void {
       throw new ConfigurationError("config_invalid", `"${name}" is no option of TokenManager`, name);
   }
   const { background, leaseTtlMs, refresh, retry, concurrency } = options;
+  assertStore(options.store);
   assertMembers("refresh", refresh, REFRESH_OPTIONS);
   assertMembers("retry", retry, RETRY_OPTIONS);
   assertMembers("concurrency", concurrency, CONCURRENCY_OPTIONS);
@@ -82,6 +83,15 @@ export function assertOptions(options: TokenManagerOptions): void {
     throw new ConfigurationError("config_invalid", '"concurrency.atOnce" must be a whole number', "concurrency.atOnce");
   }
   assertAtLeast("concurrency.perSecond", concurrency?.perSecond, 0.001);
+}
+
+/** A database client is easily given in place of the store around it. */
+function assertStore(store: unknown): void {
+  if (store === undefined) return;
+  const { capabilities, read, write } = Object(store) as Partial<Record<string, unknown>>;
+  const isStore = typeof capabilities === "object" && typeof read === "function" && typeof write === "function";
+  if (isStore && capabilities !== null) return;
+  throw invalidArgument('"store" must be a TokenStore, for example redisStore({ client }) and not the client itself');
 }
 
 /** A misspelt limit would be no limit. */

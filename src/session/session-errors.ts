@@ -27,7 +27,7 @@ export function incapableStore(): ConfigurationError {
   return new ConfigurationError(
     "store_incapable",
     'this warehouse replaces refresh tokens when they are used, which needs a store with compare-and-set and "lease"; ' +
-      "without them two processes lose the session",
+      "without them two processes lose the session. The stores for PostgreSQL, Redis and files have both",
     "store",
   );
 }

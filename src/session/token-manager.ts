@@ -4,7 +4,7 @@ import { systemClock } from "../lib/clock.ts";
 import type { Clock } from "../lib/clock.ts";
 import { systemRandom } from "../lib/system-random.ts";
 import type { ConcurrencyOptions } from "./endpoint-gate.ts";
-import { EventHub } from "./events.ts";
+import { EventHub, isEventType } from "./events.ts";
 import type { SessionEvent } from "./events.ts";
 import { assertOptions, retryPolicyOf } from "./manager-options.ts";
 import { memoryStore } from "./memory-store.ts";
@@ -219,6 +219,9 @@ export class TokenManager {
   ): () => void;
   on(type: string, listener: (event: never) => void): () => void {
     if (typeof listener !== "function") throw invalidArgument('"listener" must be a function');
+    if (type !== "*" && !isEventType(type)) {
+      throw new ConfigurationError("config_invalid", `there is no event "${String(type)}"; "*" hears all`, "type");
+    }
     return this.#events.on(type, listener as (event: SessionEvent) => void);
   }
 

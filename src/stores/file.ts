@@ -271,7 +271,8 @@ function storeErrorOf(error: unknown, operation: Operation): unknown {
   }
   if (PERMISSION_CODES.has(code)) {
     const message =
-      'expected "directory" and all in it to be plain folders and files of yours, with modes 0700 and 0600; what is something else was not touched';
+      `"directory" cannot be used (${code}): it and all in it must be plain folders and files of yours with modes 0700 and 0600, ` +
+      "in a folder that you may enter; chmod -R go= makes them so. What is something else was not touched";
     return new StoreError("cache_permissions", message, operation);
   }
   const what = code === "no_hard_links" ? 'the file system of "directory" has no hard links' : "the disk says";

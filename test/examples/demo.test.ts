@@ -398,7 +398,8 @@ describe("how it starts", () => {
     const wentWell = await walkThrough((line) => lines.push(line));
     expect(lines.filter((line) => line.includes("✗"))).toEqual([]);
     expect(wentWell).toBe(true);
-    expect(lines.filter((line) => /^ {2}✓ .+ \d+ ms$/.test(line))).toHaveLength(33);
+    expect(lines.filter((line) => /^ {2}✓ .+ \d+ ms(?: {2}through fetch)?$/.test(line))).toHaveLength(33);
+    expect(lines.filter((line) => line.endsWith("through fetch"))).toHaveLength(6);
     expect(lines.filter((line) => /^ {2}✓ \d\d:\d\d\.\d {2}/.test(line))).toHaveLength(24);
   });
 

@@ -1,6 +1,7 @@
 // What another process saved while a refresh waits here: DESIGN 6.3, requirements R-41.
 import { describe, expect, test } from "vitest";
 import type { TokenSession } from "warehouse-oauth";
+import { hardMarginOf } from "../../src/session/refresh-policy.ts";
 import { HOUR, follow, openScene } from "./scene.ts";
 import type { Outcome, Scene } from "./scene.ts";
 
@@ -57,5 +58,46 @@ describe("adoption", () => {
     const { scene, token } = await waiting();
     await save(scene, 1, 100, HOUR);
     expect(token.state).toBe("pending");
+  });
+
+  test("R-41 of tokens that end as soon as they are made, one made in the moment of the call counts", async () => {
+    const { scene, token } = await waiting();
+    await save(scene, 2, 100, 50);
+    expect(token.state).toBe("pending");
+    await save(scene, 3, 2_000, 50);
+    expect(token.value).toBe("theirs-3");
+  });
+
+  for (const [leftMs, state] of [
+    [0, "pending"],
+    [1, "fulfilled"],
+  ] as const) {
+    test(`R-41 a token with ${String(leftMs)} ms left before its margin: ${state}`, async () => {
+      const { scene, token } = await waiting();
+      const lifetimeMs = 100_000;
+      const marginMs = hardMarginOf(lifetimeMs, scene.client.warehouse);
+      const nextLookMs = 200;
+      await save(scene, 2, lifetimeMs - marginMs - nextLookMs - leftMs, lifetimeMs);
+      expect(token.state).toBe(state);
+    });
+  }
+
+  test("S-044 tokens of another client are not adopted, however new", async () => {
+    const { scene, token } = await waiting();
+    await save(scene, 2, 100, 50);
+    const tokens = { ...scene.store.stored()?.tokens, connectionId: "another", obtainedAt: scene.clock.now() };
+    await scene.store.put({ generation: 3, tokens });
+    await scene.clock.advance(1_000);
+    expect(token.error).toMatchObject({ code: "reauthorization_required", reason: "connection_changed" });
+    expect(scene.heard()).not.toContain("refresh_adopted");
+  });
+
+  test("R-03 S-045 a session that was buried with a good token: it is handed out, and nothing was refreshed", async () => {
+    const { scene, token } = await waiting();
+    await scene.store.put({ state: "reauthorization_required", cause: "interaction_required" });
+    await save(scene, 2, 100, HOUR);
+    expect(token.value).toBe("theirs-2");
+    expect(scene.heard()).not.toContain("refresh_adopted");
+    expect(await scene.session.status()).toMatchObject({ state: "reauthorization_required" });
   });
 });

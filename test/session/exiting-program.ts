@@ -23,9 +23,10 @@ const client = createClient({
 
 const inner = memoryStore();
 let holding = mode === "busy lease";
+let hanging = false;
 const store: TokenStore = {
   capabilities: inner.capabilities,
-  read: inner.read.bind(inner),
+  read: (key, options) => (hanging ? new Promise<never>(() => undefined) : inner.read(key, options)),
   async write(key, record, options) {
     const isSave = record.value.includes("second-token");
     if (isSave && mode === "in save") {
@@ -63,7 +64,12 @@ manager.on("refresh_retried", () => {
 });
 manager.start();
 
-if (mode === "idle") say(session.peek() ?? "none");
+if (mode === "silent store") {
+  hanging = true;
+  await session.refresh().catch((error: unknown) => {
+    say((error as { readonly code: string }).code);
+  });
+} else if (mode === "idle") say(session.peek() ?? "none");
 else if (mode === "awaits") say(await session.getAccessToken());
 else if (mode === "busy lease") {
   setTimeout(() => {

@@ -268,6 +268,11 @@ describe("real processes (R-07, R-72)", () => {
     expect(ended.lines.slice(-2)).toEqual(["saved", "second-token"]);
   });
 
+  test("R-07 R-46 nor by a store that never answers and keeps nothing alive: it is told so", async () => {
+    const ended = await runProgram("silent store", []);
+    expect(ended).toMatchObject({ code: 0, errors: "", lines: ["store_unavailable"], requests: 0 });
+  }, 20_000);
+
   test("R-07 nor while it waits for somebody else's lease", async () => {
     const ended = await runProgram("busy lease", [{ status: 200 }]);
     expect(ended).toMatchObject({ code: 0, errors: "", requests: 1 });

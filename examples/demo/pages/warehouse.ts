@@ -108,29 +108,29 @@ const NUMBER = /^-?[\d.]+$/;
 function rows({ columns, rows: lines, way, requests }: ShownResult): Html {
   const kind = (cell: string | undefined): string => (NUMBER.test(cell ?? "") ? "number" : "text");
   return html`<div class="table">
-    <table>
-      <caption>
-        ${lines.length} ${lines.length === 1 ? "row" : "rows"}
-      </caption>
-      <thead>
-        <tr>
-          ${columns.map((column, index) => html`<th scope="col" class="${kind(lines[0]?.[index])}">${column}</th>`)}
-        </tr>
-      </thead>
-      <tbody>
-        ${lines.map(
-          (line) =>
-            html`<tr>
-              ${line.map((cell) => html`<td class="${kind(cell)}">${cell}</td>`)}
-            </tr>`,
-        )}
-      </tbody>
-    </table>
+      <table>
+        <caption>
+          ${lines.length} ${lines.length === 1 ? "row" : "rows"}
+        </caption>
+        <thead>
+          <tr>
+            ${columns.map((column, index) => html`<th scope="col" class="${kind(lines[0]?.[index])}">${column}</th>`)}
+          </tr>
+        </thead>
+        <tbody>
+          ${lines.map(
+            (line) =>
+              html`<tr>
+                ${line.map((cell) => html`<td class="${kind(cell)}">${cell}</td>`)}
+              </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>
     <p class="small">
       These came through ${way}.
       ${requests.length > 0 && html`The warehouse was asked: ${requests.map((request) => html`<code>${request}</code> `)}`}
-    </p>
-  </div>`;
+    </p>`;
 }
 
 function lifetime({ life, now, status }: SessionView): Html {

@@ -135,7 +135,8 @@ function assertOptions(options: SnowflakeOptions): void {
     if (value !== undefined && typeof value !== type) throw invalidArgument(`"${name}" must be a ${String(type)}`);
   }
   if ((options.account === undefined) === (options.host === undefined)) {
-    throw new ConfigurationError("config_invalid", 'either "account" or "host" is required, not both', "account");
+    const came = options.account === undefined ? "neither came" : "both came";
+    throw new ConfigurationError("config_invalid", `one of "account" and "host" is required; ${came}`, "account");
   }
 }
 

@@ -140,7 +140,10 @@ function readKeyBytes(key: unknown): Uint8Array | string {
   const bytes = typeof key === "string" ? decodeKey(key) : key instanceof Uint8Array ? key.slice() : undefined;
   if (bytes === undefined) return "must be bytes, or text in base64, base64url or hexadecimal";
   if (bytes.length < MIN_KEY_BYTES) {
-    return `has ${String(bytes.length)} bytes; ${String(MIN_KEY_BYTES)} random ones are needed, and a password is no key`;
+    return (
+      `has ${String(bytes.length)} bytes; ${String(MIN_KEY_BYTES)} random ones are needed, and a password is no key; ` +
+      `make one with: openssl rand -base64 ${String(MIN_KEY_BYTES)}`
+    );
   }
   const isText = bytes.every((byte) => byte >= 0x20 && byte < 0x7f);
   if (isText || new Set(bytes).size < MIN_DIFFERENT_BYTES) {
