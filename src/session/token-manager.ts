@@ -220,7 +220,7 @@ export class TokenManager {
   on(type: string, listener: (event: never) => void): () => void {
     if (typeof listener !== "function") throw invalidArgument('"listener" must be a function');
     if (type !== "*" && !isEventType(type)) {
-      throw new ConfigurationError("config_invalid", `there is no event "${String(type)}"; "*" hears all`, "type");
+      throw new ConfigurationError("config_invalid", `there is no event "${type}"; "*" hears all`, "type");
     }
     return this.#events.on(type, listener as (event: SessionEvent) => void);
   }

@@ -391,6 +391,7 @@ describe("what is written and told", () => {
   test("R-21 announcements are counted for one refresh token, and not for the next", async () => {
     const scene = await openScene();
     await scene.clock.advance(HOUR);
+    const next = await scene.fake.issueTokens({ client: scene.client });
     const attempts: (number | undefined)[] = [];
     const lose = (): Promise<never> => {
       attempts.push(scene.store.stored()?.intent?.attempts);
@@ -401,7 +402,6 @@ describe("what is written and told", () => {
       return undefined;
     });
     await run(scene.clock, scene.session.getAccessToken());
-    const next = await scene.fake.issueTokens({ client: scene.client });
     const tokens = { ...scene.store.stored()?.tokens, refreshToken: next.refreshToken };
     await scene.store.put({ tokens });
     expect((await run(scene.clock, scene.session.getAccessToken())).state).toBe("fulfilled");
