@@ -33,7 +33,8 @@ async function test(name) {
   const vitest = ["node_modules/vitest/vitest.mjs", "run", "-c", ".config/vitest.drivers.config.ts"];
   const output = await run(process.execPath, [...vitest, `test/drivers/${name}/`]);
   process.stdout.write(`\n== ${name}\n${output}`);
-  const [, passed = "0", failed = "1"] = /^(\d+) passed, (\d+) failed$/m.exec(output) ?? [];
+  // The last one: a test may have run others in a process of its own.
+  const [, passed = "0", failed = "1"] = [...output.matchAll(/^(\d+) passed, (\d+) failed$/gm)].at(-1) ?? [];
   return { passed: Number(passed), failed: Number(failed) };
 }
 

@@ -338,6 +338,12 @@ describe("sessions that obtain their tokens anew", () => {
     const again = await run(scene.clock, session.getAccessToken());
     expect(again.state).toBe("fulfilled");
     expect(scene.store.steps).not.toContain("intent");
+    expect(scene.store.stored()).toMatchObject({ generation: 2, rotates: false });
+    const told = scene.events.filter(({ type }) => type === "refresh_succeeded");
+    expect(told).toMatchObject([
+      { rotated: false, warning: undefined },
+      { rotated: false, warning: undefined },
+    ]);
   });
 
   test("R-45 an announcement in the record is nobody's business", async () => {
