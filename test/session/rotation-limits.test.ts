@@ -221,18 +221,6 @@ describe("repeats (R-21, R-32)", () => {
     expect(late.answers).toHaveLength(7); // at 0 s and 40 s
   });
 
-  test("R-72 R-11 a refresh that waits for its next try ends with the manager, at once", async () => {
-    const scene = await openScene();
-    await scene.clock.advance(HOUR);
-    scene.fake.fail({ at: "token", kind: "status", status: 429, retryAfter: "7" });
-    const token = follow(scene.session.getAccessToken());
-    await scene.clock.advance(100);
-    const closing = follow(scene.manager.close());
-    await scene.clock.advance(0);
-    expect(token.error).toMatchObject({ code: "manager_closed" });
-    expect(closing.state).toBe("fulfilled");
-  });
-
   test("R-72 S-045 what was answered dead before the end is still confirmed and written down", async () => {
     const scene = await openScene();
     await scene.clock.advance(HOUR);
