@@ -15,7 +15,7 @@ export const alias: { find: RegExp; replacement: string }[] = [
 ];
 
 /** Checks of the built package take a build, a pack and several compilations; they get longer than the rest. */
-const PACKAGE_TIMEOUT_MS = 120_000;
+const PACKAGE_TIMEOUT_MS = 300_000;
 
 export default defineConfig({
   root,
