@@ -54,9 +54,10 @@ const DEFAULT_CLEAN_UP = 1000;
 
 /**
  * Tries of one statement. Where a database is set to `repeatable read` or stricter, a statement that met another one is
- * refused with 40001 and nothing was done: the next try sees what the other did.
+ * refused with 40001 and nothing was done: the next try sees what the other did. One of those that met always gets
+ * through, so this is enough for as many writers of one session at once.
  */
-const MAX_TRIES = 5;
+const MAX_TRIES = 25;
 
 const SERIALIZATION_FAILURE = "40001";
 

@@ -57,49 +57,53 @@ async function expectNothingLost(fleet: Fleet): Promise<number> {
   return log.length;
 }
 
-onEachStore("outage of the store", (suite) => {
-  const seed = chooseSeed();
-  test.skipIf(suite.store === "file")(
-    `R-46 R-69 ${String(OUTAGES)} times the store crashes or its network is cut in the middle of a round (seed ${String(seed)}); a file store has no server`,
-    async () => {
-      const { service, address } = suite.running;
-      if (service === undefined) throw new TypeError("unreachable: it has a server");
-      const proxy = await startTcpProxy(service.port);
-      await suite.withFleet({ workersUse: throughPort(address, proxy.port) }, async (fleet) => {
-        const random = randomOf(seed);
-        const startedAt = performance.now();
-        await fleet.logIn(SUBJECTS);
-        const workers = await fleet.startWorkers(PROCESSES, { leaseTtlMs: 2_000 });
-        const codes = new Set<string>();
-        for (let outage = 0; outage < OUTAGES; outage++) {
-          await expire(workers);
-          const asking = askAll(workers);
-          await wait(60 * random());
-          if (outage % 2 === 0) {
-            await service.crash();
-            await service.restart();
-          } else {
-            proxy.cut();
-            await wait(300 * random());
-            proxy.mend();
+onEachStore(
+  "outage of the store",
+  (suite) => {
+    const seed = chooseSeed();
+    test(
+      `R-46 R-69 ${String(OUTAGES)} times the store crashes or its network is cut in the middle of a round (seed ${String(seed)})`,
+      async () => {
+        const { service, address } = suite.running;
+        if (service === undefined) throw new TypeError("unreachable: it has a server");
+        const proxy = await startTcpProxy(service.port);
+        await suite.withFleet({ workersUse: throughPort(address, proxy.port) }, async (fleet) => {
+          const random = randomOf(seed);
+          const startedAt = performance.now();
+          await fleet.logIn(SUBJECTS);
+          const workers = await fleet.startWorkers(PROCESSES, { leaseTtlMs: 2_000 });
+          const codes = new Set<string>();
+          for (let outage = 0; outage < OUTAGES; outage++) {
+            await expire(workers);
+            const asking = askAll(workers);
+            await wait(60 * random());
+            if (outage % 2 === 0) {
+              await service.crash();
+              await service.restart();
+            } else {
+              proxy.cut();
+              await wait(300 * random());
+              proxy.mend();
+            }
+            for (const code of (await asking).codes) codes.add(code);
+            await recovered(workers);
           }
-          for (const code of (await asking).codes) codes.add(code);
-          await recovered(workers);
-        }
-        // Everybody else's connections are broken, too.
-        const requests = await expectNothingLost(fleet);
-        expect([...codes].filter((code) => code !== "store_unavailable" && code !== "lease_lost")).toEqual([]);
-        const told = [...codes].join(", ") || "nothing";
-        report(
-          `${suite.store}: seed ${String(seed)}: ${String(OUTAGES)} outages, ${String(requests)} token requests, callers saw ${told}`,
-          startedAt,
-        );
-      });
-      await proxy.close();
-    },
-    TEST_TIMEOUT_MS,
-  );
-});
+          // Everybody else's connections are broken, too.
+          const requests = await expectNothingLost(fleet);
+          expect([...codes].filter((code) => code !== "store_unavailable" && code !== "lease_lost")).toEqual([]);
+          const told = [...codes].join(", ") || "nothing";
+          report(
+            `${suite.store}: seed ${String(seed)}: ${String(OUTAGES)} outages, ${String(requests)} token requests, callers saw ${told}`,
+            startedAt,
+          );
+        });
+        await proxy.close();
+      },
+      TEST_TIMEOUT_MS,
+    );
+  },
+  "every server",
+);
 
 onEachStore(
   "outage of the network",

@@ -56,14 +56,15 @@ const ONE = "file";
 /**
  * The same tests on every store; what is left out is named where its tests would stand.
  *
- * @param where What is enough by default; `FLEET_ALL=1` runs all on all.
+ * @param where What is enough by default; `FLEET_ALL=1` runs all on all. A file store has no server.
  */
 export function onEachStore(
   title: string,
   define: (suite: Suite) => void,
-  where: "every store" | "one store" = "every store",
+  where: "every store" | "one store" | "every server" = "every store",
 ): void {
-  describe.each(fleetStores)("$name", (store) => {
+  const stores = where === "every server" ? fleetStores.filter(({ name }) => name !== ONE) : fleetStores;
+  describe.each(stores)("$name", (store) => {
     const { name } = store;
     const spared =
       where === "one store" && name !== ONE && !RUNS_ALL

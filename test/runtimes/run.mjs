@@ -1,4 +1,4 @@
-// `npm run test:nodes`: the whole test suite and the demo, once under each pinned Node. Last line: "N passed, N failed".
+// `npm run test:nodes`: the tests of the code and the demo, once under each pinned Node. Last line: "N passed, N failed".
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -6,6 +6,9 @@ import { fileURLToPath } from "node:url";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const demo = "node_modules/.cache/warehouse-oauth/demo.mjs";
+/** Rooms whose tests spend their time in servers and clients that others wrote, and in processes of their own. */
+const OTHERS = ["fleet", "stores", "jobs", "services"];
+
 /** A suite that hangs must not hang the build machine. */
 const LIMIT_MS = 600_000;
 
@@ -21,7 +24,7 @@ if (!majors.every((major) => existsSync(`${here}node_modules/node-${major}/bin/n
 const built = run("npm", ["run", "-s", "demo:build"]);
 if (built.status !== 0) console.error(`the demo cannot be built\n${built.output}`);
 
-// Stores and queues are asked through clients that others wrote: what there is on this machine is used, nothing is demanded.
+// What there is on this machine is used, nothing is demanded.
 const { REQUIRE_SERVICES: _, ...withoutServices } = process.env;
 
 let passed = 0;
@@ -36,7 +39,8 @@ for (const major of majors) {
     "-c",
     ".config/vitest.config.ts",
     "--typecheck.enabled=false",
-    "--exclude=test/fleet/**", // processes of their own, on the Node that runs them: once is enough
+    "--project=unit", // the package is built and looked at once
+    ...OTHERS.map((room) => `--exclude=test/${room}/**`),
   ]);
   const [, good, bad] = /^(\d+) passed, (\d+) failed$/m.exec(suite.output) ?? [undefined, "0", "1"];
   const suiteFailed = suite.status === 0 ? Number(bad) : Math.max(1, Number(bad));

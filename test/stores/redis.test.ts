@@ -63,9 +63,8 @@ describe("redisStore without Redis", () => {
 
   test("a client that gives buffers is found out", async () => {
     const buffers = redisStore({ client: answering(() => Promise.resolve([Buffer.from("1")])) });
-    for (const call of [buffers.read("key", {}), buffers.keys({ limit: 1 })]) {
-      expect((await failureOf(call)).message).toMatch(/set to give buffers/);
-    }
+    expect((await failureOf(buffers.read("key", {}))).message).toMatch(/set to give buffers/);
+    expect((await failureOf(buffers.keys({ limit: 1 }))).message).toMatch(/set to give buffers/);
     const nothing = redisStore({ client: answering(() => Promise.resolve(null)) });
     expect((await failureOf(nothing.due({ before: 1, limit: 1 }))).action).toBe("fix_config");
   });
