@@ -12,6 +12,9 @@ const OTHERS = ["fleet", "stores", "jobs", "services"];
 /** A suite that hangs must not hang the build machine. */
 const LIMIT_MS = 600_000;
 
+// What there is on this machine is used, nothing is demanded.
+const { REQUIRE_SERVICES: _, ...withoutServices } = process.env;
+
 const wanted = process.argv.slice(2);
 const majors = wanted.length > 0 ? wanted : ["22", "24", "26"];
 const npm = (args, cwd) => execFileSync("npm", args, { cwd, stdio: "inherit" });
@@ -23,9 +26,6 @@ if (process.platform !== "linux" || process.arch !== "x64") {
 if (!majors.every((major) => existsSync(`${here}node_modules/node-${major}/bin/node`))) npm(["ci"], here);
 const built = run("npm", ["run", "-s", "demo:build"]);
 if (built.status !== 0) console.error(`the demo cannot be built\n${built.output}`);
-
-// What there is on this machine is used, nothing is demanded.
-const { REQUIRE_SERVICES: _, ...withoutServices } = process.env;
 
 let passed = 0;
 let failed = 0;
