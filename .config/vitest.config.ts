@@ -14,6 +14,9 @@ export const alias: { find: RegExp; replacement: string }[] = [
   { find: /^warehouse-oauth\/([^/]+)$/, replacement: `${root}src/adapters/$1/index.ts` },
 ];
 
+/** Only to end a test that hangs: no test says anything about speed, and machines are slow at times. */
+const HANG_MS = 120_000;
+
 /** Checks of the built package take a build, a pack and several compilations; they get longer than the rest. */
 const PACKAGE_TIMEOUT_MS = 300_000;
 
@@ -41,6 +44,8 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: ["test/package/**", "test/runtimes/**", "test/drivers/**"],
+          testTimeout: HANG_MS,
+          hookTimeout: HANG_MS,
           typecheck: {
             enabled: true,
             include: ["test/**/*.test-d.ts"],

@@ -349,7 +349,7 @@ describe("an answer that is no metadata", () => {
     expect((await discover(ISSUER, { fetch: large, clock: standingClock() })).issuer).toBe(ISSUER);
   });
 
-  it("S-103 of 64 KB and more finishes", { timeout: 20_000 }, async () => {
+  it("S-103 of 64 KB and more finishes", async () => {
     for (const text of ["[".repeat(65_536), '{"a":'.repeat(13_000), " ".repeat(65_536), "\u0000".repeat(65_536)]) {
       expect(await answer(() => new Response(text, { headers: { "content-type": "application/json" } }))).toMatchObject(
         { code: "server_unavailable" },
@@ -499,7 +499,7 @@ describe("S-061 keeping metadata", () => {
     expect((await discover(ISSUER, { fetch: two, clock })).tokenEndpoint).toBe(`${ISSUER}/two`);
   });
 
-  it("keeps a hundred issuers, and lets the one go that was asked for longest ago", { timeout: 20_000 }, async () => {
+  it("keeps a hundred issuers, and lets the one go that was asked for longest ago", async () => {
     const clock = standingClock();
     const issuers = Array.from({ length: 101 }, (_unused, index) => `https://i${String(index)}.example`);
     const fetch = documentFetch(

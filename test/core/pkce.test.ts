@@ -13,29 +13,25 @@ describe("createPkce", () => {
     });
   });
 
-  it(
-    "S-002 makes 100 000 verifiers that are distinct and in the grammar, without Math.random",
-    { timeout: 60_000 },
-    async () => {
-      const random = vi.spyOn(Math, "random").mockImplementation(() => {
-        throw new Error("Math.random is not for secrets");
-      });
-      try {
-        const verifiers = new Set<string>();
-        for (let batch = 0; batch < 100; batch++) {
-          const pairs = await Promise.all(Array.from({ length: 1000 }, () => createPkce()));
-          for (const { codeVerifier, codeChallenge } of pairs) {
-            if (!VERIFIER.test(codeVerifier) || !VERIFIER.test(codeChallenge)) throw new Error("not in the grammar");
-            verifiers.add(codeVerifier);
-          }
+  it("S-002 makes 100 000 verifiers that are distinct and in the grammar, without Math.random", async () => {
+    const random = vi.spyOn(Math, "random").mockImplementation(() => {
+      throw new Error("Math.random is not for secrets");
+    });
+    try {
+      const verifiers = new Set<string>();
+      for (let batch = 0; batch < 100; batch++) {
+        const pairs = await Promise.all(Array.from({ length: 1000 }, () => createPkce()));
+        for (const { codeVerifier, codeChallenge } of pairs) {
+          if (!VERIFIER.test(codeVerifier) || !VERIFIER.test(codeChallenge)) throw new Error("not in the grammar");
+          verifiers.add(codeVerifier);
         }
-        expect(verifiers.size).toBe(100_000);
-        expect(random).not.toHaveBeenCalled();
-      } finally {
-        random.mockRestore();
       }
-    },
-  );
+      expect(verifiers.size).toBe(100_000);
+      expect(random).not.toHaveBeenCalled();
+    } finally {
+      random.mockRestore();
+    }
+  });
 
   it.each(["a".repeat(43), "a".repeat(128), "AZaz09-._~".repeat(5)])(
     "S-002 takes a verifier of one's own: %s",

@@ -73,7 +73,7 @@ describe("parseScopes and formatScopes", () => {
     expect(parseScopes('a" b')).toEqual(["b"]);
   });
 
-  it("round-trip", { timeout: 60_000 }, () => {
+  it("round-trip", () => {
     fc.assert(
       fc.property(fc.array(scope), (scopes) => {
         expect(parseScopes(formatScopes(scopes))).toEqual([...new Set(scopes)]);
@@ -81,7 +81,7 @@ describe("parseScopes and formatScopes", () => {
     );
   });
 
-  it("give scopes for any text at all", { timeout: 60_000 }, () => {
+  it("give scopes for any text at all", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 200 }), (text) => {
         const scopes = parseScopes(text);
@@ -92,7 +92,7 @@ describe("parseScopes and formatScopes", () => {
     );
   });
 
-  it("S-103 finish on 64 KB", { timeout: 20_000 }, () => {
+  it("S-103 finish on 64 KB", () => {
     expect(parseScopes("a ".repeat(32_768))).toEqual(["a"]);
     expect(parseScopes(" ".repeat(65_536))).toEqual([]);
     expect(parseScopes("\u0000".repeat(65_536))).toEqual([]);
@@ -106,7 +106,7 @@ describe("scopesBeyond", () => {
     expect(scopesBeyond([], ["a"])).toEqual([]);
   });
 
-  it("holds for any sets", { timeout: 60_000 }, () => {
+  it("holds for any sets", () => {
     fc.assert(
       fc.property(fc.array(scope), fc.array(scope), (wanted, granted) => {
         const beyond = scopesBeyond(wanted, granted);

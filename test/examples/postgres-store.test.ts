@@ -39,7 +39,7 @@ test("a session outlives its process, is refreshed once by those who share it, a
   expect(await processes[1]?.tidyUp()).toBe(1);
   for (const sessions of processes) await sessions.close();
   await db.close();
-}, 60_000);
+});
 
 /** Lets time pass until a promise is settled: processes that wait for each other look again after a while. */
 async function untilDone<T>(clock: ReturnType<typeof manualClock>, promise?: Promise<T>): Promise<T | undefined> {

@@ -129,7 +129,7 @@ describe.skipIf(noRedis !== undefined)(`on a real BullMQ ${noRedis ?? ""}`, () =
 
   beforeAll(async () => {
     redis = await startRedis();
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await redis.stop();
@@ -189,7 +189,7 @@ describe.skipIf(noRedis !== undefined)(`on a real BullMQ ${noRedis ?? ""}`, () =
     expect(await queue.getJobCountByTypes("delayed", "waiting")).toBe(JOB_SESSIONS);
     expect(await queue.getJobCounts()).toMatchObject({ completed: 0, failed: 0, active: 0 });
     for (const client of clients) client.disconnect();
-  }, 60_000);
+  });
 
   test("put in twice it waits once, for the later word; signed out it ends", async () => {
     const member = join();
@@ -209,7 +209,7 @@ describe.skipIf(noRedis !== undefined)(`on a real BullMQ ${noRedis ?? ""}`, () =
     await until(async () => (await queue.getActiveCount()) === 0);
     expect(fleet.refreshes()).toEqual([]);
     expect(await queue.getJobCounts()).toMatchObject({ delayed: 0, waiting: 0, completed: 0, failed: 0 });
-  }, 60_000);
+  });
 
   test("the sweep leaves a waiting job alone, and puts one in where there is none", async () => {
     const member = join();
@@ -225,7 +225,7 @@ describe.skipIf(noRedis !== undefined)(`on a real BullMQ ${noRedis ?? ""}`, () =
     await until(async () => (await queue.getJobCountByTypes("delayed", "waiting")) === 2);
     const ids = (await queue.getDelayed()).map(({ id }) => id);
     expect(ids).toContain(waiting?.id);
-  }, 60_000);
+  });
 
   test("R-11 at the end the running job is waited for, its next one waits, and nothing begins", async () => {
     const member = join();
@@ -244,7 +244,7 @@ describe.skipIf(noRedis !== undefined)(`on a real BullMQ ${noRedis ?? ""}`, () =
     expect(await queue.getJobCounts()).toMatchObject({ delayed: 1, active: 0, waiting: 0 });
     expect(await fleet.generationOf("ada")).toBe(2);
     expect(fleet.problems).toEqual([]);
-  }, 60_000);
+  });
 
   test("a job whose process died is done by another one", async () => {
     const [dying, living] = [join(), join({}, { stalledInterval: 300 })];
@@ -257,7 +257,7 @@ describe.skipIf(noRedis !== undefined)(`on a real BullMQ ${noRedis ?? ""}`, () =
     await living.jobs.start();
     await until(async () => (await fleet.generationOf("ada")) >= 2);
     await until(async () => (await queue.getDelayedCount()) === 1);
-  }, 60_000);
+  });
 
   test("R-69 a Redis that is gone breaks no login and no use; back again, the chain goes on", async () => {
     const member = join({ clock: hastyClock });
@@ -275,5 +275,5 @@ describe.skipIf(noRedis !== undefined)(`on a real BullMQ ${noRedis ?? ""}`, () =
     await member.jobs.start();
     await until(async () => (await fleet.generationOf("ada")) >= 3);
     expect(await fleet.generationOf("bob")).toBeGreaterThanOrEqual(1);
-  }, 60_000);
+  });
 });

@@ -113,7 +113,7 @@ describe("on PGlite", () => {
     boss = new PgBoss({ db: databaseOn(pglite), supervise: false, schedule: false });
     boss.on("error", () => undefined);
     await boss.start();
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await boss.stop({ graceful: false });
@@ -157,7 +157,7 @@ describe("on PGlite", () => {
     await fleet.assertOnce(subjects, Date.now() - startedAt);
     expect(fleet.problems).toEqual([]);
     expect((await rowsOf(boss, queue)).map(({ state }) => state)).toEqual(["created", "created", "created"]);
-  }, 60_000);
+  });
 
   test("a session that was signed out ends its chain", async () => {
     const member = join();
@@ -168,7 +168,7 @@ describe("on PGlite", () => {
     await until(async () => (await rowsOf(boss, queue)).length === 0);
     expect(fleet.refreshes()).toEqual([]);
     expect(fleet.problems).toEqual([]);
-  }, 60_000);
+  });
 
   test("a batch that is full is followed by the next one at once", async () => {
     const member = join({ batchSize: 1, pollMs: 60_000 });
@@ -180,7 +180,7 @@ describe("on PGlite", () => {
     }
     await member.jobs.start();
     await until(async () => (await rowsOf(boss, queue)).length === 0);
-  }, 60_000);
+  });
 
   test("a queue with another policy is refused: its jobs would pile up", async () => {
     await boss.createQueue(queue, { name: queue, policy: "standard" });
@@ -209,7 +209,7 @@ describe("on PGlite", () => {
     expect(fleet.problems).toEqual([]);
     await boss.createQueue(`${queue}-yours`);
     expect(await boss.send(`${queue}-yours`, {})).not.toBeNull();
-  }, 60_000);
+  });
 
   test("takes a boss and sensible numbers, not something else", () => {
     const manager = openFleet().join(() => ({}) as Member["jobs"]).manager;
@@ -233,7 +233,7 @@ describe.skipIf(noPostgres !== undefined)(`on a real PostgreSQL ${noPostgres ?? 
 
   beforeAll(async () => {
     postgres = await startPostgres();
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await postgres.stop();
@@ -278,7 +278,7 @@ describe.skipIf(noPostgres !== undefined)(`on a real PostgreSQL ${noPostgres ?? 
     await fleet.assertOnce(subjects, Date.now() - startedAt);
     expect(fleet.problems).toEqual([]);
     for (const pool of pools) await pool.end();
-  }, 60_000);
+  });
 
   test("R-69 a PostgreSQL that is gone breaks no login and no use; back again, the chain goes on", async () => {
     const boss = await openBoss();
@@ -307,5 +307,5 @@ describe.skipIf(noPostgres !== undefined)(`on a real PostgreSQL ${noPostgres ?? 
     await postgres.restart();
     await until(async () => (await fleet.generationOf("ada")) >= 4);
     expect((await rowsOf(boss, queue)).length).toBeLessThanOrEqual(2);
-  }, 60_000);
+  });
 });

@@ -202,7 +202,7 @@ beforeAll(async () => {
     alias: { "warehouse-oauth": join(root, "src/index.ts") },
     logLevel: "error",
   });
-}, 60_000);
+});
 
 afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
@@ -271,7 +271,7 @@ describe("real processes (R-07, R-72)", () => {
   test("R-07 R-46 nor by a store that never answers and keeps nothing alive: it is told so", async () => {
     const ended = await runProgram("silent store", []);
     expect(ended).toMatchObject({ code: 0, errors: "", lines: ["store_unavailable"], requests: 0 });
-  }, 20_000);
+  });
 
   test("R-07 nor while it waits for somebody else's lease", async () => {
     const ended = await runProgram("busy lease", [{ status: 200 }]);

@@ -225,7 +225,7 @@ describe("R-05, R-62 one timer", () => {
     expect(due).toHaveLength(100_000);
     expect(mostInOneTurn).toBe(167);
     expect(clock.most).toBe(1);
-  }, 30_000);
+  });
 
   test("a thousand due at once are begun in turns", async () => {
     for (const entry of entries(1_000)) scheduler.schedule(entry, clock.now());

@@ -18,7 +18,7 @@ let made = 0;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "warehouse-oauth-crash-"));
   processes = await openFileProcesses();
-}, 60_000);
+});
 afterAll(async () => {
   await processes.endAll();
   await rm(folder, { recursive: true, force: true });
@@ -86,7 +86,7 @@ async function judge(directory: string, { before, after }: Operation): Promise<s
   return read?.record.value;
 }
 
-describe.each(OPERATIONS)("S-097 $name that ends at any of its steps", { timeout: 60_000 }, (operation) => {
+describe.each(OPERATIONS)("S-097 $name that ends at any of its steps", (operation) => {
   test("leaves the old or the new, the next goes on, leftovers go, and one that was only paused changes nothing", async () => {
     const rehearsal = await openStore(operation.before === undefined);
     const steps = await stepsOf(() => perform(rehearsal.store, operation, rehearsal.version));

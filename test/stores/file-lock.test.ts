@@ -15,7 +15,7 @@ let made = 0;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "warehouse-oauth-lock-"));
   processes = await openFileProcesses();
-}, 60_000);
+});
 afterAll(async () => {
   await processes.endAll();
   await rm(folder, { recursive: true, force: true });
@@ -40,7 +40,7 @@ async function leaseFile(directory: string): Promise<string> {
 }
 
 describe("several processes on one record", () => {
-  test("S-098 of all increments that they were told are done, none is lost", { timeout: 60_000 }, async () => {
+  test("S-098 of all increments that they were told are done, none is lost", async () => {
     const directory = newDirectory();
     const started = Array.from({ length: 4 }, () => processes.run({ directory, key: KEY, does: "count", times: 15 }));
     const ended = await Promise.all(started.map((each) => each.ended));
@@ -79,12 +79,12 @@ describe("several processes on one record", () => {
       expect(await store.read(KEY, {})).toEqual({ record: { value: String(others - 1) }, version: current });
     }
     expect(version).toBeDefined();
-  }, 60_000);
+  });
 });
 
 const sleep = (durationMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, durationMs));
 
-describe("R-68 a lease that was left behind", { timeout: 60_000 }, () => {
+describe("R-68 a lease that was left behind", () => {
   test("its holder was killed: of those who ask next, one gets it at once", async () => {
     const directory = newDirectory();
     const holder = processes.run({ directory, key: KEY, does: "lease", ttlMs: LONG_MS, holds: true });

@@ -29,7 +29,7 @@ let made = 0;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "warehouse-oauth-modes-"));
   processes = await openFileProcesses();
-}, 60_000);
+});
 afterAll(async () => {
   await processes.endAll();
   await rm(folder, { recursive: true, force: true });
@@ -57,7 +57,7 @@ async function recordFile(directory: string): Promise<string> {
   return join(directory, found);
 }
 
-describe.skipIf(IS_WINDOWS)("S-096 modes and owners (skipped on Windows, which has none)", { timeout: 60_000 }, () => {
+describe.skipIf(IS_WINDOWS)("S-096 modes and owners (skipped on Windows, which has none)", () => {
   test.each([0o000, 0o022, 0o077])("umask %i: folders are 0700 and files 0600", async (umask) => {
     const directory = newDirectory();
     const task = { directory, key: KEY, umask } as const;

@@ -24,7 +24,7 @@ describe("postgresStore on PGlite", () => {
   const db = new PGlite();
   const store = postgresStore({ client: db });
 
-  beforeAll(() => store.migrate(), 60_000); // a whole PostgreSQL is compiled first
+  beforeAll(() => store.migrate()); // a whole PostgreSQL is compiled first
   afterAll(() => db.close());
 
   for (const { name, run } of storeContract({ open: () => postgresStore({ client: db }), shared: true })) {
@@ -221,7 +221,7 @@ describe.skipIf(noPostgres !== undefined)(`postgresStore on PostgreSQL ${noPostg
     // As eight processes that start at once would.
     const makers = Array.from({ length: 8 }, (_, at) => postgresStore({ client: at % 2 === 0 ? pool : sql }));
     await Promise.all(makers.map((maker) => maker.migrate()));
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await Promise.all(pools.map((made) => made.end()));
@@ -236,7 +236,7 @@ describe.skipIf(noPostgres !== undefined)(`postgresStore on PostgreSQL ${noPostg
       shared: true,
       elsewhere: (plan) => elsewhere.race({ kind: "postgres", url: service.url }, plan),
     });
-    for (const { name, run } of cases) test(name, run, 30_000);
+    for (const { name, run } of cases) test(name, run);
   });
 
   describe("with postgres", () => {
@@ -245,13 +245,13 @@ describe.skipIf(noPostgres !== undefined)(`postgresStore on PostgreSQL ${noPostg
       shared: true,
       elsewhere: (plan) => elsewhere.race({ kind: "postgres", url: service.url }, plan),
     });
-    for (const { name, run } of cases) test(name, run, 30_000);
+    for (const { name, run } of cases) test(name, run);
   });
 
   describe("with a new connection for every statement, as behind a pooler in transaction mode", () => {
     const cases = storeContract({ open: () => postgresStore({ client: openPool({ maxUses: 1 }) }), shared: true });
     for (const { name, run } of cases.filter(({ name }) => /lease|race|racing|version/.test(name))) {
-      test(name, run, 30_000);
+      test(name, run);
     }
   });
 
@@ -259,7 +259,7 @@ describe.skipIf(noPostgres !== undefined)(`postgresStore on PostgreSQL ${noPostg
     const options = "-c default_transaction_isolation=serializable";
     const cases = storeContract({ open: () => postgresStore({ client: openPool({ options, max: 8 }) }), shared: true });
     for (const { name, run } of cases.filter(({ name }) => /one passes|one holder|by time|racing/.test(name))) {
-      test(name, run, 30_000);
+      test(name, run);
     }
   });
 
@@ -412,7 +412,7 @@ describe.skipIf(noPostgres !== undefined)(`postgresStore on PostgreSQL ${noPostg
     expect(await store.lease("crash", { ttlMs: 1_000 })).toBeUndefined();
     expect(await lease?.renew(60_000)).toBe(true);
     await lease?.release();
-  }, 60_000);
+  });
 });
 
 function readerUrl(url: string): string {

@@ -109,7 +109,7 @@ describe.skipIf(noRedis !== undefined)(`redisStore on Redis ${noRedis ?? ""}`, (
     node.on("error", () => undefined);
     await node.connect();
     store = redisStore({ client: redis });
-  }, 30_000);
+  });
 
   afterAll(async () => {
     for (const client of clients) client.disconnect();
@@ -124,7 +124,7 @@ describe.skipIf(noRedis !== undefined)(`redisStore on Redis ${noRedis ?? ""}`, (
       shared: true,
       elsewhere: (plan) => elsewhere.race({ kind: "redis", url: service.url }, plan),
     });
-    for (const { name, run } of cases) test(name, run, 30_000);
+    for (const { name, run } of cases) test(name, run);
   });
 
   describe("with node-redis", () => {
@@ -133,13 +133,13 @@ describe.skipIf(noRedis !== undefined)(`redisStore on Redis ${noRedis ?? ""}`, (
       shared: true,
       elsewhere: (plan) => elsewhere.race({ kind: "redis", url: service.url }, plan),
     });
-    for (const { name, run } of cases) test(name, run, 30_000);
+    for (const { name, run } of cases) test(name, run);
   });
 
   describe("with seven partitions, and a client that puts its own prefix before all keys", () => {
     const options = { prefix: "app:tokens", partitions: 7 };
     const open = (): TokenStore => redisStore({ client: connect({ keyPrefix: "all/" }), ...options });
-    for (const { name, run } of storeContract({ open, shared: true }).filter(reachesLists)) test(name, run, 30_000);
+    for (const { name, run } of storeContract({ open, shared: true }).filter(reachesLists)) test(name, run);
   });
 
   test("the contract finds WATCH on a shared connection, which lets every writer win", async () => {
@@ -391,7 +391,7 @@ describe.skipIf(noRedis !== undefined)(`redisStore on Redis ${noRedis ?? ""}`, (
     expect(await used.lease("crash", { ttlMs: 1_000 })).toBeUndefined();
     expect(await lease?.renew(60_000)).toBe(true);
     await lease?.release();
-  }, 30_000);
+  });
 });
 
 describe.skipIf(noRedis !== undefined)(`redisStore on a Redis Cluster ${noRedis ?? ""}`, () => {
@@ -399,7 +399,7 @@ describe.skipIf(noRedis !== undefined)(`redisStore on a Redis Cluster ${noRedis 
 
   beforeAll(async () => {
     service = await startRedisCluster();
-  }, 30_000);
+  });
   afterAll(() => service.stop());
 
   describe("with ioredis", () => {
@@ -411,7 +411,7 @@ describe.skipIf(noRedis !== undefined)(`redisStore on a Redis Cluster ${noRedis 
       cluster.disconnect();
     });
     const open = (): TokenStore => redisStore({ client: cluster, partitions: 16 });
-    for (const { name, run } of storeContract({ open, shared: true }).filter(reachesLists)) test(name, run, 30_000);
+    for (const { name, run } of storeContract({ open, shared: true }).filter(reachesLists)) test(name, run);
   });
 
   test("with node-redis", async () => {

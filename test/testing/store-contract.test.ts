@@ -33,12 +33,12 @@ async function leaseOf(store: TokenStore, key: string, ttlMs: number): Promise<L
 }
 
 /** Writes whatever the version. */
-async function overwrite(
-  store: TokenStore,
-  ...[key, record]: Parameters<TokenStore["write"]>
-): Promise<string | undefined> {
-  const current = await store.read(key, {});
-  return store.write(key, record, { ifVersion: current?.version });
+async function overwrite(store: TokenStore, ...[key, record]: Parameters<TokenStore["write"]>): Promise<string> {
+  for (;;) {
+    const current = await store.read(key, {});
+    const version = await store.write(key, record, { ifVersion: current?.version });
+    if (version !== undefined) return version;
+  }
 }
 
 const eternal: Lease = { renew: () => Promise.resolve(true), release: () => Promise.resolve() };
@@ -144,31 +144,30 @@ const mistakes: readonly [string, string, (store: TokenStore) => Partial<TokenSt
   [
     "checks first and writes then",
     "through one client",
-    (store) => ({
-      write: async (key, record, { ifVersion }) => {
-        if ((await store.read(key, {}))?.version !== ifVersion) return undefined;
-        await turn();
-        return overwrite(store, key, record, { ifVersion });
-      },
-    }),
+    (store) => {
+      const meet = meeting();
+      return {
+        write: async (key, record, { ifVersion }) => {
+          if ((await store.read(key, {}))?.version !== ifVersion) return undefined;
+          await meet();
+          return overwrite(store, key, record, { ifVersion });
+        },
+      };
+    },
   ],
   [
     "looks first and takes a lease then",
     "through one client",
-    (store) => {
+    () => {
       const held = new Set<string>();
+      const meet = meeting();
       return {
         lease: async (key) => {
           if (held.has(key)) return undefined;
-          await turn();
+          await meet();
           held.add(key);
           const release = (): Promise<void> => Promise.resolve(void held.delete(key));
           return { renew: () => Promise.resolve(true), release };
-        },
-        // As every real one, it takes a while: else nobody would ever get in between.
-        read: async (...call) => {
-          await turn();
-          return store.read(...call);
         },
       };
     },
@@ -221,9 +220,29 @@ function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
+/** Who comes waits for a second one, so that both are in the gap at once; not for ever, lest one who is alone hang. */
+function meeting(): () => Promise<void> {
+  let waiting: (() => void) | undefined;
+  return () =>
+    new Promise((resolve) => {
+      if (waiting === undefined) {
+        waiting = resolve;
+        setTimeout(() => {
+          if (waiting === resolve) waiting = undefined;
+          resolve();
+        }, 25);
+      } else {
+        waiting();
+        waiting = undefined;
+        resolve();
+      }
+    });
+}
+
 /** Check and write as one step, for as long as nobody else has the data open. */
 function mutexForEachOpening(): () => TokenStore {
   const shared = memoryStore();
+  const meet = meeting();
   return () => {
     let last: Promise<unknown> = Promise.resolve();
     const opening = broken(() => ({
@@ -234,7 +253,7 @@ function mutexForEachOpening(): () => TokenStore {
       write: (key, record, { ifVersion }) => {
         const next = last.then(async () => {
           if ((await shared.read(key, {}))?.version !== ifVersion) return undefined;
-          await turn();
+          await meet();
           return overwrite(shared, key, record, { ifVersion });
         });
         last = next;
