@@ -1,8 +1,11 @@
 import { ConfigurationError } from "../core/index.ts";
-import type { Fetch, Warehouse } from "../core/index.ts";
+import type { Clock, Fetch, Warehouse } from "../core/index.ts";
 
 /** Most of a refused answer that is looked at. */
 const BODY_START_BYTES = 16 * 1024;
+
+/** Time for it: an answer that stalls is judged by what came. */
+const BODY_START_WITHIN_MS = 5_000;
 
 /** Redirects followed within the warehouse; more are a loop. */
 const MAX_REDIRECTS = 5;
@@ -13,6 +16,7 @@ const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]
 export interface FetchContext {
   readonly warehouse: Warehouse;
   readonly fetch: Fetch;
+  readonly clock: Clock;
   /** Gives a token that is good now; `rejected` is one that was refused. */
   getAccessToken(options: { readonly rejected?: string; readonly signal?: AbortSignal }): Promise<string>;
 }
@@ -35,9 +39,12 @@ export async function fetchAuthorized(
   const token = await context.getAccessToken(waiting);
   const attempt = prepare(url, input, init);
   const response = await send(context, attempt, token);
-  if (response.status < 400 || !(await isTokenRejected(context.warehouse, response))) return response;
+  if (response.status < 400 || !(await isTokenRejected(context, response))) return response;
 
-  const next = await context.getAccessToken({ ...waiting, rejected: token });
+  const next = await context.getAccessToken({ ...waiting, rejected: token }).catch((error: unknown) => {
+    discard(response);
+    throw error;
+  });
   if (next === token || !attempt.repeatable) return response;
   discard(response);
   return send(context, attempt, next);
@@ -127,23 +134,25 @@ async function send({ warehouse, fetch }: FetchContext, attempt: Attempt, token:
 /** RFC 6750 §3.1: a token that lacks a scope is not a token that has ended. */
 const INSUFFICIENT_SCOPE = /\berror="?insufficient_scope\b/;
 
-async function isTokenRejected(warehouse: Warehouse, response: Response): Promise<boolean> {
+async function isTokenRejected({ warehouse, clock }: FetchContext, response: Response): Promise<boolean> {
   const { status, headers } = response;
   if (INSUFFICIENT_SCOPE.test(headers.get("www-authenticate") ?? "")) return false;
   if (warehouse.isTokenRejected === undefined) return status === 401;
-  return warehouse.isTokenRejected({ status, headers, bodyStart: await readStart(response) });
+  return warehouse.isTokenRejected({ status, headers, bodyStart: await readStart(response, clock) });
 }
 
 /** Reads the first bytes of a copy, so that the answer itself stays whole for the caller. */
-async function readStart(response: Response): Promise<string> {
-  if (response.body === null) return "";
-  const reader = response.clone().body?.getReader() as ReadableStreamDefaultReader<Uint8Array> | undefined;
+async function readStart(response: Response, clock: Clock): Promise<string> {
+  const reader = response.body === null ? undefined : response.clone().body?.getReader();
+  if (reader === undefined) return "";
+  const stop = (): void => void reader.cancel().catch(() => undefined);
+  const cancelTimer = clock.setTimer(stop, BODY_START_WITHIN_MS, { keepAlive: true });
   const decoder = new TextDecoder();
   let text = "";
   let bytes = 0;
   try {
-    while (reader !== undefined && bytes < BODY_START_BYTES) {
-      const { done, value } = await reader.read();
+    while (bytes < BODY_START_BYTES) {
+      const { done, value } = (await reader.read()) as ReadableStreamReadResult<Uint8Array>;
       if (done) break;
       text += decoder.decode(value.subarray(0, BODY_START_BYTES - bytes), { stream: true });
       bytes += value.byteLength;
@@ -151,7 +160,8 @@ async function readStart(response: Response): Promise<string> {
   } catch {
     // The answer broke off: what came of it has to do.
   }
-  reader?.cancel().catch(() => undefined);
+  cancelTimer();
+  stop();
   return text;
 }
 

@@ -19,7 +19,7 @@ export async function confirmDead(
   base: SessionRecord,
   error: ReauthorizationRequiredError,
 ): Promise<string> {
-  if (engine.store.durable) await engine.sleep(CONFIRM_WAIT_MS, flight);
+  if (engine.store.durable) await engine.sleep(CONFIRM_WAIT_MS, { keepAlive: true });
   const token = moveOn(engine, entry, flight, await engine.read(entry));
   if (token !== undefined) return token;
   const { record } = entry;

@@ -19,6 +19,7 @@ export class DueSessions {
   readonly #engine: SessionEngine;
   #nextPollAt = -Infinity;
   #limit = BATCH;
+  #polling = false;
 
   constructor(engine: SessionEngine) {
     this.#engine = engine;
@@ -26,10 +27,13 @@ export class DueSessions {
 
   /** Looks into the store if it is time. Nobody waits for it. */
   poll(): void {
-    const now = this.#engine.clock.monotonic();
-    if (!this.#engine.store.listsDue || now < this.#nextPollAt) return;
+    const { clock, store } = this.#engine;
+    const now = clock.monotonic();
+    // What ends with this process is not from one that is gone.
+    if (!store.durable || !store.listsDue || this.#polling || now < this.#nextPollAt) return;
     this.#nextPollAt = now + POLL_MS;
-    this.#engine.run(this.#takeUpBatch(now));
+    this.#polling = true;
+    this.#engine.run(this.#takeUpBatch(now).finally(() => (this.#polling = false)));
   }
 
   async #takeUpBatch(now: number): Promise<void> {

@@ -10,6 +10,8 @@ export interface FlightHistory {
   announced: boolean;
   /** The process was paused for so long that it had to begin anew: once is bad luck. */
   lostLease: boolean;
+  /** The refresh token is left alone for a while: nothing was tried, what failed before is said again. */
+  rested: boolean;
   /** Tokens of others that were found newer than what the flight began with. */
   adoptions: number;
 }
@@ -31,13 +33,13 @@ export class Flight {
     ambiguousSince: 0,
     announced: false,
     lostLease: false,
+    rested: false,
     adoptions: 0,
   };
   promise: Promise<string> | undefined;
-  /** The same, with the time that callers without a signal have. */
-  bounded: Promise<string> | undefined;
+  /** The same, with the time that callers without a signal have, and since when (monotonic milliseconds). */
+  bounded: { readonly since: number; readonly promise: Promise<string> } | undefined;
   #foreground: boolean;
-  #wake: (() => void) | undefined;
   #place: PlaceRequest | undefined;
 
   constructor(reason: RefreshReason, seenGeneration: number, foreground: boolean, startedAt: number) {
@@ -58,15 +60,9 @@ export class Flight {
     this.#foreground = true;
     this.startedAt = now;
     this.#place?.promote();
-    this.#wake?.();
   }
 
   waitsFor(place: PlaceRequest | undefined): void {
     this.#place = place;
-  }
-
-  /** What to call when a caller begins to wait. */
-  onPromoted(wake: (() => void) | undefined): void {
-    this.#wake = wake;
   }
 }

@@ -14,6 +14,15 @@ export interface VersionedRecord {
   readonly version: string;
 }
 
+/** What lies where something is about to be written. */
+export interface Replaceable {
+  readonly record?: SessionRecord;
+  /** Absent where nothing is stored, or not any more. */
+  readonly version?: string;
+  /** Why nobody can read what lies or lay there. */
+  readonly unreadable?: StoreError;
+}
+
 /** A store as the manager sees it: records instead of texts, a deadline on everything, one kind of error. */
 export class GuardedStore {
   readonly #store: TokenStore;
@@ -50,14 +59,14 @@ export class GuardedStore {
    *
    * @throws {@link StoreError} if the store does not answer.
    */
-  async readToReplace(key: string): Promise<Partial<VersionedRecord>> {
+  async readToReplace(key: string): Promise<Replaceable> {
     try {
       const found = await this.#call("read", (until) => this.#store.read(key, optionsWith(until, {})));
       return found === undefined ? {} : { ...recordOf(found.record.value), version: found.version };
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       await this.#call("delete", (until) => this.#store.delete(key, optionsWith(until, {})));
-      return {};
+      return { unreadable: error };
     }
   }
 
@@ -145,17 +154,18 @@ function optionsWith<Options extends object>(
   return Object.defineProperty(options, "signal", signal) as Options & { readonly signal: AbortSignal };
 }
 
-/** The record, if the text is one. */
-function recordOf(text: string): { readonly record?: SessionRecord } {
+/** The record, or why the text is none. */
+function recordOf(text: string): Pick<Replaceable, "record" | "unreadable"> {
   try {
     return { record: parseRecord(text) };
-  } catch {
-    return {};
+  } catch (error) {
+    if (isUnreadable(error)) return { unreadable: error };
+    throw error;
   }
 }
 
 /** The store answered, and what it has is of no use: sealed with a key that is gone, or changed. */
-function isUnreadable(error: unknown): boolean {
+function isUnreadable(error: unknown): error is StoreError {
   return error instanceof StoreError && (error.code === "decrypt_failed" || error.code === "unknown_key");
 }
 

@@ -34,6 +34,14 @@ export interface SessionRecord {
   readonly revokeLate: boolean;
 }
 
+/**
+ * Whether a record is one that another has replaced: a copy that lags behind, or an answer that came late. A later login
+ * is none, even where it began to count anew because nobody could read what lay there (requirements R-47, S-047).
+ */
+export function isReplacedBy(record: SessionRecord, known: SessionRecord | undefined): boolean {
+  return known !== undefined && record.generation < known.generation && record.loginAt <= known.loginAt;
+}
+
 /** The only format so far. A later one is read by later versions; an unknown one is refused, never guessed. */
 const FORMAT = 1;
 

@@ -27,7 +27,7 @@ function flyWhenDue(engine: SessionEngine, entry: SessionEntry): void {
 
 /** Nobody used it for long: it is left alone, or kept alive where that helps. */
 function leaveIdle(engine: SessionEngine, entry: SessionEntry): void {
-  const { record } = entry;
+  const { record, version: known } = entry;
   const keepAt = engine.freshness.keepAliveAt(entry);
   if (keepAt !== undefined) {
     if (engine.clock.now() < keepAt) engine.scheduler.schedule(entry, keepAt);
@@ -38,11 +38,9 @@ function leaveIdle(engine: SessionEngine, entry: SessionEntry): void {
   // Taken off the list of due sessions, or it would stand first in it for ever.
   const { deleteAfter } = engine.freshness.storedTimes(entry, record);
   engine.run(
-    engine.store
-      .write(entry.key, record, deleteAfter === undefined ? {} : { deleteAfter }, entry.version)
-      .then((version) => {
-        if (version !== undefined) entry.version = version;
-        engine.directory.evictIfIdle(entry);
-      }),
+    engine.store.write(entry.key, record, deleteAfter === undefined ? {} : { deleteAfter }, known).then((version) => {
+      if (version !== undefined && entry.version === known) entry.version = version;
+      engine.directory.evictIfIdle(entry);
+    }),
   );
 }

@@ -35,8 +35,9 @@ export class RefreshGuard {
     entry.guardAt = this.#clock.monotonic();
   }
 
-  #limitOf(entry: SessionEntry): number {
-    return maxRefreshesPerHour(entry.record?.tokens ?? { obtainedAt: 0, expiresAt: undefined }, this.#maxPerHour);
+  #limitOf({ record, staleAt }: SessionEntry): number {
+    const usedMs = record?.tokens === undefined ? Infinity : staleAt - record.tokens.obtainedAt;
+    return this.#maxPerHour ?? maxRefreshesPerHour(usedMs);
   }
 
   #leftOf(entry: SessionEntry, limit: number): number {

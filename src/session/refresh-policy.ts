@@ -108,12 +108,13 @@ const DEFAULT_MAX_PER_HOUR = 10;
 
 const HOUR_MS = 3_600_000;
 
-/** How many refreshes an hour are explained: as configured, else ten or twice what the lifetime needs. */
-export function maxRefreshesPerHour({ obtainedAt, expiresAt }: TokenTimes, maxPerHour: number | undefined): number {
-  if (maxPerHour !== undefined) return maxPerHour;
-  if (expiresAt === undefined) return DEFAULT_MAX_PER_HOUR;
-  const usedMs = Math.max(1000, (1 - LEAD_TIME_SHARE) * (expiresAt - obtainedAt));
-  return Math.max(DEFAULT_MAX_PER_HOUR, Math.ceil((2 * HOUR_MS) / usedMs));
+/**
+ * How many refreshes an hour are explained: ten, or twice what it takes if each token is used until it is stale.
+ *
+ * @param usedMs From when the token was obtained until it is stale.
+ */
+export function maxRefreshesPerHour(usedMs: number): number {
+  return Math.max(DEFAULT_MAX_PER_HOUR, Math.ceil((2 * HOUR_MS) / Math.max(1000, usedMs)));
 }
 
 /** Share of a refresh token's life, and longest time, before its end at which a person is told. */

@@ -81,6 +81,13 @@ export class RefreshScheduler {
     if (this.#running && dueAt < this.#wakeAt) this.#arm();
   }
 
+  /** Lets the time of a session that waits come now; `false` if nothing here is waiting. */
+  hurry(entry: SessionEntry): boolean {
+    if (!this.#running || entry.slot === undefined) return false;
+    this.schedule(entry, this.#clock.now());
+    return true;
+  }
+
   #arm(delayMs?: number): void {
     if (!this.#running) return;
     const now = this.#clock.now();

@@ -1,5 +1,6 @@
 import { StoreError } from "../core/index.ts";
 import type { SessionRecord } from "./record.ts";
+import type { Replaceable } from "./guarded-store.ts";
 import { dropUnsaved } from "./save-tokens.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
@@ -11,7 +12,7 @@ const MAX_CONFLICTS = 10;
  * Writes over whatever is stored, readable or not, and over what others write meanwhile: a login and a logout win over
  * everything that a refresh may bring.
  *
- * @returns What lay there; `undefined` for nothing, and for what nobody can read.
+ * @returns What lay there.
  *
  * @throws {@link StoreError}
  */
@@ -19,18 +20,19 @@ export async function replaceRecord(
   engine: SessionEngine,
   entry: SessionEntry,
   make: (before: SessionRecord | undefined) => Omit<SessionRecord, "generation" | "intent">,
-): Promise<SessionRecord | undefined> {
+): Promise<Pick<Replaceable, "record" | "unreadable">> {
   for (let conflicts = 0; conflicts < MAX_CONFLICTS; conflicts++) {
-    const { record: before, version: ifVersion } = await engine.store.readToReplace(entry.key);
+    const found = await engine.store.readToReplace(entry.key);
+    const { record: before, version: ifVersion } = found;
     const generation = Math.max(before?.generation ?? 0, entry.generation) + 1;
     const record: SessionRecord = { ...make(before), generation, intent: undefined };
     const times = engine.freshness.storedTimes(entry, record);
     const version = await engine.store.write(entry.key, record, times, ifVersion);
     if (version === undefined) continue;
     entry.trouble = undefined;
-    dropUnsaved(entry);
+    dropUnsaved(engine, entry);
     engine.apply(entry, { record, version });
-    return before;
+    return found;
   }
   throw new StoreError(
     "store_unavailable",

@@ -75,6 +75,12 @@ export function backgroundDelay(
   return withRetryAfter(backoff, error?.retryAfterMs, random);
 }
 
+/** How long a refresh token that may be spent is left alone; 0 if it may be sent (requirements R-21). */
+export function restMs({ attempts, sentMsAgo }: { readonly attempts: number; readonly sentMsAgo: number }): number {
+  const isTired = attempts > MAX_AMBIGUOUS_REPEATS && sentMsAgo >= 0 && sentMsAgo < AMBIGUOUS_WINDOW_MS;
+  return isTired ? AMBIGUOUS_WINDOW_MS - sentMsAgo : 0;
+}
+
 function mayRepeatAmbiguous({
   ambiguousSends,
   ambiguousForMs,

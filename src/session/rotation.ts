@@ -15,7 +15,7 @@ import { Postponed } from "./postponed.ts";
 import { fingerprintOf } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
 import { renewTokens } from "./renew-tokens.ts";
-import { foregroundDelay } from "./retry.ts";
+import { foregroundDelay, restMs } from "./retry.ts";
 import { replaceRefreshToken, saveTokens, settleUnsaved, takeLostTokens } from "./save-tokens.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
@@ -45,7 +45,7 @@ export async function refreshSession(engine: SessionEngine, entry: SessionEntry,
       const delayMs =
         error instanceof Postponed ? waitAgain(engine, flight, error) : retryAgain(engine, entry, flight, error);
       engine.assertOpen();
-      await engine.sleep(delayMs, flight);
+      await engine.sleep(delayMs, { keepAlive: flight.foreground, signal: flight.cancel.signal });
     }
   }
 }
@@ -94,18 +94,34 @@ async function attempt(engine: SessionEngine, entry: SessionEntry, flight: Fligh
 
   const lease = await engine.store.lease(entry.key, engine.leaseTtlMs);
   if (lease === undefined) throw new Postponed(engine.leaseTtlMs / 3, true);
+  // Tokens that could not be saved hold the lease until they are.
+  const giveBack = async (): Promise<void> => (entry.unsaved?.lease === lease ? undefined : lease.release());
+  let token: string;
   try {
-    const meanwhile = moveOn(engine, entry, flight, await engine.read(entry));
-    if (meanwhile !== undefined) return meanwhile;
-    assertRenewable(engine, entry, flight);
-    awaitOrphan(engine, entry);
-    const { version } = entry;
-    const place = await takePlace(engine, entry, flight);
-    return await spend(engine, entry, flight, lease, place, version);
-  } finally {
-    // Tokens that could not be saved hold the lease until they are.
-    if (entry.unsaved?.lease !== lease) await lease.release();
+    token = await refreshUnderLease(engine, entry, flight, lease);
+  } catch (error) {
+    // The next attempt will ask for it again.
+    await giveBack();
+    throw error;
   }
+  engine.run(giveBack());
+  return token;
+}
+
+async function refreshUnderLease(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  flight: Flight,
+  lease: LeaseKeeper,
+): Promise<string> {
+  const meanwhile = moveOn(engine, entry, flight, await engine.read(entry));
+  if (meanwhile !== undefined) return meanwhile;
+  assertRenewable(engine, entry, flight);
+  awaitOrphan(engine, entry);
+  awaitRest(engine, entry, flight);
+  const { version } = entry;
+  const place = await takePlace(engine, entry, flight);
+  return spend(engine, entry, flight, lease, place, version);
 }
 
 /** Refused tokens and answers may be spent on the other side: then everything is announced before it is sent. */
@@ -146,6 +162,18 @@ function awaitOrphan(engine: SessionEngine, entry: SessionEntry): void {
   const leftMs = known.since + engine.leaseTtlMs - now;
   const isGood = engine.clock.now() < entry.expiredAt && entry.rejectedToken !== entry.accessToken;
   if (leftMs > 0 && isGood) throw new Postponed(leftMs, true);
+}
+
+/** Sent three times without an answer: more callers are no reason to send it again at once (requirements R-21). */
+function awaitRest(engine: SessionEngine, entry: SessionEntry, flight: Flight): void {
+  const { trouble, record } = entry;
+  if (record?.intent === undefined || !mayRotate(entry)) return;
+  const { startedAt } = record.intent;
+  const waitMs = restMs({ attempts: earlierAttempts(record), sentMsAgo: engine.clock.now() - startedAt });
+  if (waitMs === 0) return;
+  if (trouble?.error === undefined) throw new Postponed(waitMs, true);
+  flight.history.rested = true;
+  throw trouble.error;
 }
 
 async function takePlace(engine: SessionEngine, entry: SessionEntry, flight: Flight): Promise<Place> {
@@ -249,15 +277,12 @@ async function spend(
  * @returns The version of what was written.
  */
 async function announce(engine: SessionEngine, entry: SessionEntry, base: SessionRecord): Promise<string> {
-  const refreshToken = base.tokens?.refreshToken ?? "";
-  const fingerprint = fingerprintOf(refreshToken);
-  const earlier = base.intent?.fingerprint === fingerprint ? base.intent.attempts : 0;
   const intent = {
     attemptId: crypto.randomUUID(),
     owner: engine.instanceId,
     startedAt: engine.clock.now(),
-    attempts: earlier + 1,
-    fingerprint,
+    attempts: earlierAttempts(base) + 1,
+    fingerprint: fingerprintOf(base.tokens?.refreshToken ?? ""),
   };
   const record = { ...base, intent };
   const version = await engine.store.write(
@@ -268,7 +293,14 @@ async function announce(engine: SessionEngine, entry: SessionEntry, base: Sessio
   );
   if (version === undefined) throw new Postponed(0, true);
   engine.apply(entry, { record, version });
+  // A logout or a login in this process came while the store was writing.
+  if (entry.version !== version) throw new Postponed(0, true);
   return version;
+}
+
+/** How often this very refresh token was announced before, without an answer that was understood. */
+function earlierAttempts({ intent, tokens }: SessionRecord): number {
+  return intent?.fingerprint === fingerprintOf(tokens?.refreshToken ?? "") ? intent.attempts : 0;
 }
 
 interface Failure {

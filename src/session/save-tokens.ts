@@ -1,6 +1,6 @@
 import { OAuthError, StoreError, TokenSet, exportTokens, revokeTokens } from "../core/index.ts";
 import { backoffDelay } from "../lib/backoff.ts";
-import { fingerprintOf } from "./record.ts";
+import { fingerprintOf, isReplacedBy } from "./record.ts";
 import type { Intent, SessionRecord } from "./record.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
@@ -41,18 +41,21 @@ export async function saveTokens(engine: SessionEngine, entry: SessionEntry, uns
   } catch (error) {
     noteFailure(engine, entry, unsaved, error);
     // A logout or a login in this process counts even while the store cannot be asked.
-    const isCurrent = entry.version === sentVersion && entry.unsaved === unsaved;
+    const isCurrent = entry.version === sentVersion;
     if (isCurrent) engine.apply(entry, { record: unsaved.record, version: unsaved.ifVersion ?? "" });
-    else entry.unsaved = unsaved;
-    keepSaving(engine, entry, unsaved);
+    // After `close` nobody saves any more; this caller still gets what came.
+    if (!engine.closed) {
+      entry.unsaved = unsaved;
+      keepSaving(engine, entry, unsaved);
+    }
     return isCurrent;
   }
 }
 
 /** Lets go of what could not be saved, because something newer was written over it. */
-export function dropUnsaved(entry: SessionEntry): void {
+export function dropUnsaved(engine: SessionEngine, entry: SessionEntry): void {
   lostConflict.delete(entry);
-  if (entry.unsaved !== undefined) void settle(entry, entry.unsaved);
+  if (entry.unsaved !== undefined) settle(engine, entry, entry.unsaved);
 }
 
 /**
@@ -66,22 +69,23 @@ export async function settleUnsaved(engine: SessionEngine, entry: SessionEntry):
 }
 
 async function trySave(engine: SessionEngine, entry: SessionEntry, unsaved: UnsavedTokens): Promise<boolean> {
-  let { record } = unsaved;
   for (let conflicts = 0; conflicts <= MAX_CONFLICTS; conflicts++) {
+    const { record } = unsaved;
     const times = engine.freshness.storedTimes(entry, record);
     const version = await engine.store.write(entry.key, record, times, unsaved.ifVersion);
     if (version !== undefined) {
       engine.apply(entry, { record, version });
-      await settle(entry, unsaved);
+      settle(engine, entry, unsaved);
       return true;
     }
     const stored = await engine.store.read(entry.key);
-    if (stored !== undefined && stored.record.generation < unsaved.record.generation - 1) {
+    const isOldCopy = stored !== undefined && stored.record.generation < record.generation - 1;
+    if (isOldCopy && isReplacedBy(stored.record, record)) {
       throw new StoreError("store_unavailable", "the store answered with an older copy than it had", "read");
     }
     if (stored === undefined || stored.record.state === "revoked") {
       engine.apply(entry, stored);
-      await settle(entry, unsaved);
+      settle(engine, entry, unsaved);
       if (stored?.record.revokeLate === true) await revokeQuietly(entry, record.tokens);
       return false;
     }
@@ -89,7 +93,7 @@ async function trySave(engine: SessionEngine, entry: SessionEntry, unsaved: Unsa
     if (storedToken === record.tokens?.refreshToken && storedToken !== unsaved.sentRefreshToken) {
       // An earlier try of ours was written although its answer got lost.
       engine.apply(entry, stored);
-      await settle(entry, unsaved);
+      settle(engine, entry, unsaved);
       return true;
     }
     if (storedToken !== unsaved.sentRefreshToken) {
@@ -98,12 +102,12 @@ async function trySave(engine: SessionEngine, entry: SessionEntry, unsaved: Unsa
       const isSameLogin = stored.record.loginAt === record.loginAt;
       if (record.tokens !== undefined && isSameLogin) lostConflict.set(entry, record.tokens);
       engine.apply(entry, stored);
-      await settle(entry, unsaved);
+      settle(engine, entry, unsaved);
       return false;
     }
     // Somebody wrote something else into the record; the refresh token in it is the one we spent.
     const generation = Math.max(record.generation, stored.record.generation + 1);
-    record = {
+    unsaved.record = {
       ...record,
       generation,
       intent: mayHaveSent(engine, stored.record) ? traceOf(engine, record) : undefined,
@@ -132,10 +136,11 @@ function traceOf(engine: SessionEngine, { tokens }: SessionRecord): Intent {
   };
 }
 
-async function settle(entry: SessionEntry, unsaved: UnsavedTokens): Promise<void> {
+/** Nobody who waits for the token waits until the lease is given back, too. */
+function settle(engine: SessionEngine, entry: SessionEntry, unsaved: UnsavedTokens): void {
   if (entry.unsaved === unsaved) entry.unsaved = undefined;
   unsaved.cancelRetry?.();
-  await unsaved.lease.release();
+  engine.run(unsaved.lease.release());
 }
 
 /** A logout came first: what the server issued after it is of no use to anybody. */

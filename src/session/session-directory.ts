@@ -5,6 +5,7 @@ import { Connection } from "./connection.ts";
 import { SessionEntry } from "./session-entry.ts";
 import { formatLocalKey } from "./session-key.ts";
 import type { SessionDescription, SessionIdentity } from "./session-key.ts";
+import { inTime } from "./waits.ts";
 
 /** Finds the client of a stored session. */
 export type ResolveClient = (session: SessionDescription) => OAuthClient | undefined | Promise<OAuthClient | undefined>;
@@ -16,9 +17,14 @@ export interface DirectoryOptions {
   readonly resolveClient: ResolveClient | undefined;
   /** Whether a session is to be refreshed even if nobody uses it: then it stays. */
   readonly isKeptAlive: (entry: SessionEntry) => boolean;
+  /** Called for an idle entry that came up in the walk; `true` if the scheduler sees to it. */
+  readonly onIdle: (entry: SessionEntry) => boolean;
   /** Called for an entry that leaves memory. */
   readonly onEvicted: (entry: SessionEntry) => void;
 }
+
+/** Time for a function of the application that finds a client. */
+const RESOLVE_WITHIN_MS = 30_000;
 
 /** Entries looked at whenever one comes in: two for one, so that the idle never outgrow the used. */
 const LOOKED_AT_PER_ENTRY = 2;
@@ -72,7 +78,8 @@ export class SessionDirectory {
   /**
    * Finds the session of a key: known here, or through `resolveClient`.
    *
-   * @throws {@link ConfigurationError} `client_unresolved` for a client of another connection; what `resolveClient` throws.
+   * @throws {@link ConfigurationError} `client_unresolved` for a client of another connection; what `resolveClient` throws;
+   * {@link TransportError} `timeout` if it does not answer.
    */
   async resolve(description: SessionDescription): Promise<SessionEntry | undefined> {
     const known = this.find(description);
@@ -85,7 +92,13 @@ export class SessionDirectory {
     const { resolveClient } = this.#options;
     // Without it, a client that was used here before is as good.
     if (resolveClient === undefined) return this.#connections.get(connectionId);
-    const client = await resolveClient(description);
+    const late = `"resolveClient" gave no client within ${String(RESOLVE_WITHIN_MS)} ms`;
+    const client = await inTime(
+      this.#options.clock,
+      RESOLVE_WITHIN_MS,
+      late,
+      Promise.resolve(resolveClient(description)),
+    );
     if (client === undefined) return undefined;
     if (client.connectionId !== connectionId) {
       throw new ConfigurationError(
@@ -99,8 +112,8 @@ export class SessionDirectory {
 
   /** Lets an idle entry go; the store keeps the session. `false` if it is not idle, or holds what nobody else has. */
   evictIfIdle(entry: SessionEntry): boolean {
-    const idle = this.#options.clock.now() - entry.usedAt > this.#options.idleMs;
-    if (!idle || entry.evicted || entry.flight !== undefined || entry.unsaved !== undefined) return false;
+    if (!this.#isIdle(entry) || entry.evicted || entry.flight !== undefined || entry.unsaved !== undefined)
+      return false;
     if (this.#options.isKeptAlive(entry)) return false;
     entry.connection.entries.delete(entry.localKey);
     entry.evicted = true;
@@ -109,6 +122,10 @@ export class SessionDirectory {
     entry.quickUntil = entry.expiredAt = -Infinity;
     this.#options.onEvicted(entry);
     return true;
+  }
+
+  #isIdle({ usedAt }: SessionEntry): boolean {
+    return this.#options.clock.now() - usedAt > this.#options.idleMs;
   }
 
   /** Walks on through all entries, a little for each one that comes. */
@@ -120,7 +137,7 @@ export class SessionDirectory {
         this.#walk = undefined;
         return;
       }
-      this.evictIfIdle(next.value);
+      if (this.#isIdle(next.value) && !this.#options.onIdle(next.value)) this.evictIfIdle(next.value);
     }
   }
 }

@@ -12,13 +12,14 @@ import { createReferenceHash } from "../lib/keyed-hash.ts";
 import type { Connection } from "./connection.ts";
 import { DueSessions } from "./due-sessions.ts";
 import { refreshDue } from "./refresh-due.ts";
+import { EndingNotices } from "./ending-notices.ts";
 import { EndpointGate } from "./endpoint-gate.ts";
 import type { ConcurrencyOptions } from "./endpoint-gate.ts";
 import type { EventHub, OwnConnectionEvent, OwnSessionEvent, RefreshReason } from "./events.ts";
 import { Flight } from "./flight.ts";
 import { GuardedStore } from "./guarded-store.ts";
 import type { VersionedRecord } from "./guarded-store.ts";
-import { tokensFor } from "./record.ts";
+import { isReplacedBy, tokensFor } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
 import { Postponed } from "./postponed.ts";
 import { RefreshGuard } from "./refresh-guard.ts";
@@ -34,6 +35,7 @@ import { FUTURE_TOLERANCE_MS, SessionFreshness, isRenewable } from "./session-fr
 import type { TokenStore } from "./store.ts";
 import { troubleAfter } from "./trouble.ts";
 import { inTime, sleep } from "./waits.ts";
+import type { WaitOptions } from "./waits.ts";
 
 /** Where background work runs. */
 export type Background = "detached" | "none" | ((work: Promise<unknown>) => void);
@@ -55,6 +57,8 @@ export interface EngineOptions {
 
 /** A caller without a signal waits this long, then gets an error that says so. */
 const CALLER_WAIT_MS = 30_000;
+/** Callers that come so close together share a timer. */
+const SAME_WAIT_MS = 1_000;
 
 /** A store may answer with an older copy for this long (requirements R-47). */
 const STALE_READ_MS = 2_000;
@@ -80,6 +84,7 @@ export class SessionEngine {
   readonly #events: EventHub;
   readonly #concurrency: ConcurrencyOptions;
   readonly #guard: RefreshGuard;
+  readonly #endings: EndingNotices;
   readonly #flying = new Set<SessionEntry>();
   readonly #tasks = new Set<Promise<unknown>>();
   /** After a restart, a thousand callers of one session are one read of the store. */
@@ -97,6 +102,7 @@ export class SessionEngine {
     this.mayRotateTokens = this.store.coordinates || options.rotateWithoutLease;
     this.referenceOf = createReferenceHash();
     this.freshness = new SessionFreshness(clock, refresh, this.referenceOf, this.store.durable);
+    this.#endings = new EndingNotices(this.freshness);
     this.#events = options.events;
     this.#concurrency = options.concurrency;
     this.#guard = new RefreshGuard(clock, refresh.maxPerHour);
@@ -115,6 +121,8 @@ export class SessionEngine {
       idleMs: this.freshness.idleMs,
       resolveClient,
       isKeptAlive: (entry) => this.freshness.keepAliveAt(entry) !== undefined,
+      // One that waits for its time is taken off the store's list of due sessions first, or others would take it up.
+      onIdle: (entry) => this.scheduler.hurry(entry),
       onEvicted: (entry) => {
         this.scheduler.schedule(entry, undefined);
       },
@@ -149,9 +157,10 @@ export class SessionEngine {
 
   // ---------------------------------------------------------------- what is known of a session
 
-  /** Takes over what the store has, or what was just written to it. */
+  /** Takes over what the store has, or what was just written to it, unless that was replaced before the answer came. */
   apply(entry: SessionEntry, found: VersionedRecord | undefined): void {
     const before = entry.record;
+    if (found !== undefined && isReplacedBy(found.record, before)) return;
     entry.record = found?.record;
     entry.version = found?.version;
     entry.readAt = this.clock.now();
@@ -170,9 +179,7 @@ export class SessionEngine {
       entry.quickUntil = this.closed
         ? -Infinity
         : Math.min(entry.staleAt, entry.readAt + this.freshness.copyAgeMs(entry));
-      if (before !== undefined && before.generation !== found?.record.generation) {
-        this.#reportChanges(entry, before.tokens, tokens);
-      }
+      if (before?.generation !== found?.record.generation) this.#reportChanges(entry, before?.tokens, tokens);
     }
     this.scheduler.schedule(entry, this.freshness.dueAtOf(entry));
   }
@@ -183,7 +190,7 @@ export class SessionEngine {
       const removed = before.scopes.filter((scope) => !tokens.scopes.includes(scope));
       if (added.length + removed.length > 0) this.emit(entry, { type: "scopes_changed", added, removed });
     }
-    for (const ending of this.freshness.endingsOf(entry)) this.emit(entry, { type: "expiring", ...ending });
+    for (const ending of this.#endings.take(entry, before)) this.emit(entry, { type: "expiring", ...ending });
   }
 
   // ---------------------------------------------------------------- the store
@@ -197,11 +204,12 @@ export class SessionEngine {
     const giveUpAt = this.clock.monotonic() + STALE_READ_MS;
     for (;;) {
       const found = await this.store.read(entry.key);
-      if ((found?.record.generation ?? 0) >= entry.generation) return found;
+      const lagsBehind = found === undefined ? entry.generation > 0 : isReplacedBy(found.record, entry.record);
+      if (!lagsBehind) return found;
       if (this.clock.monotonic() >= giveUpAt) {
         return found && { record: entry.record ?? found.record, version: found.version };
       }
-      await this.sleep(STALE_READ_POLL_MS);
+      await this.sleep(STALE_READ_POLL_MS, { keepAlive: true });
     }
   }
 
@@ -285,7 +293,7 @@ export class SessionEngine {
     } catch (error) {
       // Somebody signed in meanwhile: what had ended was the session before.
       const isOver = error instanceof ReauthorizationRequiredError && entry.generation > flight.seenGeneration;
-      if (isOver && isRenewable(entry)) throw error;
+      if ((isOver && isRenewable(entry)) || flight.history.rested) throw error;
       throw this.#noteTrouble(entry, error, startedAt);
     } finally {
       entry.flight = undefined;
@@ -338,14 +346,14 @@ export class SessionEngine {
     return signal === undefined ? this.#boundedWait(flight, promise) : abortable(promise, signal);
   }
 
-  /** One timer for all callers of a flight that have no signal of their own. */
+  /** One timer for all callers of a flight that come within a second and have no signal of their own. */
   #boundedWait(flight: Flight, promise: Promise<string>): Promise<string> {
-    const message = `no access token within ${String(CALLER_WAIT_MS)} ms; the refresh goes on`;
-    flight.bounded ??= inTime(this.clock, CALLER_WAIT_MS, message, promise).finally(() => {
-      // Whoever comes after a timeout has a time of its own.
-      flight.bounded = undefined;
-    });
-    return flight.bounded;
+    const now = this.clock.monotonic();
+    if (flight.bounded === undefined || now - flight.bounded.since > SAME_WAIT_MS) {
+      const message = `no access token within ${String(CALLER_WAIT_MS)} ms; the refresh goes on`;
+      flight.bounded = { since: now, promise: inTime(this.clock, CALLER_WAIT_MS, message, promise) };
+    }
+    return flight.bounded.promise;
   }
 
   /** Runs background work: nobody waits for it but `close`. */
@@ -355,9 +363,9 @@ export class SessionEngine {
     this.#handOver(done);
   }
 
-  /** Waits; a caller that begins to wait cuts it short, and so does the end of the manager. */
-  sleep(delayMs: number, flight?: Flight): Promise<void> {
-    return sleep(this.clock, delayMs, flight);
+  /** Waits by the manager's clock. */
+  sleep(delayMs: number, options?: WaitOptions): Promise<void> {
+    return sleep(this.clock, delayMs, options);
   }
 
   // ---------------------------------------------------------------- limits
@@ -418,7 +426,7 @@ export class SessionEngine {
     await Promise.allSettled(unsaved.map((entry) => settleUnsaved(this, entry)));
     const lost = unsaved.filter((entry) => entry.unsaved !== undefined).map(({ key }) => key);
     // Nobody here saves any more: others may have the lease, and no timer may hold the process.
-    for (const entry of unsaved) dropUnsaved(entry);
+    for (const entry of unsaved) dropUnsaved(this, entry);
     return lost;
   }
 }

@@ -1,4 +1,4 @@
-import { ConfigurationError, ReauthorizationRequiredError } from "../core/index.ts";
+import { ConfigurationError, ReauthorizationRequiredError, StoreError } from "../core/index.ts";
 import type { ReauthorizationCause } from "../core/index.ts";
 
 /** The error of a session that nobody signed in, or that was signed out. */
@@ -20,6 +20,15 @@ const CAUSES: Readonly<Record<ReauthorizationCause, string>> = {
 /** The error of a session for which a person must sign in again. */
 export function reauthorizationError(cause: ReauthorizationCause): ReauthorizationRequiredError {
   return new ReauthorizationRequiredError(cause, `${CAUSES[cause]}; sign in again`);
+}
+
+/** The error of a logout that could not read what it wrote over. */
+export function notRevoked({ code, operation }: StoreError): StoreError {
+  return new StoreError(
+    code,
+    "signed out here, but the record could not be opened: its refresh token lives on at the warehouse and is to be ended there",
+    operation,
+  );
 }
 
 /** The error of a store that cannot keep two processes from spending the same refresh token. */

@@ -25,6 +25,13 @@ const DELETE_MARGIN_MS = 86_400_000;
 /** Sessions of one process fall due at this many moments on each side of the middle: a whole number takes no memory. */
 const SPREAD_STEPS = 5_000;
 
+/** Something that a person can put off only by signing in. */
+export interface Ending {
+  readonly what: "refresh_token" | "absolute_session";
+  /** Epoch milliseconds. */
+  readonly endsAt: number;
+}
+
 /** The zone of a session's access token. */
 export type Zone = "fresh" | "stale" | "expired";
 
@@ -127,19 +134,23 @@ export class SessionFreshness {
       : record.loginAt + absoluteSessionLifetimeMs;
   }
 
-  /** What ends soon, and a person should know of. */
-  endingsOf(
-    entry: SessionEntry,
-  ): readonly { readonly what: "refresh_token" | "absolute_session"; readonly endsAt: number }[] {
+  /**
+   * What ends soon, and a person should know of.
+   *
+   * @param before The tokens that were replaced: an end that was not theirs was postponed by the refresh.
+   */
+  endingsOf(entry: SessionEntry, before?: TokenSet): readonly Ending[] {
     const { record } = entry;
     if (record?.tokens === undefined) return [];
     const now = this.#clock.now();
+    const { obtainedAt, refreshExpiresAt } = record.tokens;
+    const isPostponed = before !== undefined && before.refreshExpiresAt !== refreshExpiresAt;
     const ends = [
-      { what: "refresh_token", endsAt: record.tokens.refreshExpiresAt },
-      { what: "absolute_session", endsAt: this.absoluteEndOf(entry) },
+      { what: "refresh_token", from: isPostponed ? obtainedAt : record.loginAt, endsAt: refreshExpiresAt },
+      { what: "absolute_session", from: record.loginAt, endsAt: this.absoluteEndOf(entry) },
     ] as const;
-    return ends.flatMap(({ what, endsAt }) =>
-      endsAt !== undefined && now >= expiringFrom(record.loginAt, endsAt) ? [{ what, endsAt }] : [],
+    return ends.flatMap(({ what, from, endsAt }) =>
+      endsAt !== undefined && now >= expiringFrom(from, endsAt) ? [{ what, endsAt }] : [],
     );
   }
 

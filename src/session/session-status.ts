@@ -1,7 +1,8 @@
-import { missingScopes } from "../core/index.ts";
+import { StoreError, missingScopes } from "../core/index.ts";
 import type { ErrorCode, ReauthorizationCause } from "../core/index.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
+import { tokensFor } from "./record.ts";
 import { isRenewable } from "./session-freshness.ts";
 
 /** A session as the store and this process know it. Never holds a token. */
@@ -46,6 +47,16 @@ export type SessionStatus =
       readonly nextRefreshAt: number | undefined;
     };
 
+/** Whether the store says that the key is gone with which a record was sealed. */
+export function isKeyRemoved(error: unknown): boolean {
+  return error instanceof StoreError && error.code === "unknown_key";
+}
+
+/** The status of a session whose record nobody here can open. It is active again when the key comes back. */
+export function keyRemoved({ generation }: SessionEntry): SessionStatus {
+  return { state: "reauthorization_required", cause: "key_removed", generation };
+}
+
 /** Says how a session stands. */
 export function statusOf(engine: SessionEngine, entry: SessionEntry): SessionStatus {
   const { record, trouble, flight } = entry;
@@ -55,13 +66,17 @@ export function statusOf(engine: SessionEngine, entry: SessionEntry): SessionSta
   if (record.state === "reauthorization_required") {
     return { state: "reauthorization_required", cause: record.cause ?? "refresh_token_dead", generation };
   }
+  if (tokensFor(entry.connection.connectionId, record) === undefined) {
+    return { state: "reauthorization_required", cause: "connection_changed", generation };
+  }
   if (!isRenewable(entry) && engine.clock.now() >= entry.expiredAt) {
     return { state: "reauthorization_required", cause: "refresh_token_absent", generation };
   }
-  const calm = trouble?.code === undefined ? "active" : "degraded";
+  if (isKeyRemoved(trouble?.error) && engine.clock.now() >= entry.expiredAt) return keyRemoved(entry);
+  const calm = trouble?.error === undefined ? "active" : "degraded";
   return {
     state: flight === undefined ? calm : "refreshing",
-    cause: trouble?.code,
+    cause: trouble?.error?.code,
     expiresAt: tokens.expiresAt,
     refreshExpiresAt: tokens.refreshExpiresAt,
     absoluteExpiresAt: engine.freshness.absoluteEndOf(entry),

@@ -1,5 +1,6 @@
 import { ConfigurationError, TokenSet, invalidArgument } from "../core/index.ts";
 import type { OAuthClient, SignalOptions } from "../core/index.ts";
+import { abortable } from "../lib/abortable.ts";
 import { systemClock } from "../lib/clock.ts";
 import type { Clock } from "../lib/clock.ts";
 import { systemRandom } from "../lib/system-random.ts";
@@ -67,7 +68,8 @@ export interface TokenManagerOptions {
 export interface SessionOptions {
   /**
    * Where tokens come from when there is no refresh token: jobs and services. Called under the lease, may be called
-   * again, must pass `signal` on. `clientCredentials` fits as it is.
+   * again, must pass `signal` on. `clientCredentials` fits as it is. While it runs it has one of the places at the token
+   * endpoint (`concurrency.atOnce`): if it asks another session of the same client, allow more than one.
    */
   readonly obtain?: Obtain;
 }
@@ -173,7 +175,7 @@ export class TokenManager {
     if (description === undefined) {
       throw new ConfigurationError("config_invalid", '"key" must be the key of a session', "key");
     }
-    const entry = await this.#engine.directory.resolve(description);
+    const entry = await abortable(this.#engine.directory.resolve(description), options?.signal);
     if (entry === undefined) {
       throw new ConfigurationError(
         "client_unresolved",
@@ -182,7 +184,7 @@ export class TokenManager {
       );
     }
     // Jobs go round a fleet: this process may have seen the session long ago, before a refresh or a login elsewhere.
-    await this.#engine.ensureRecent(entry);
+    await abortable(this.#engine.ensureRecent(entry), options?.signal);
     const before = statusOf(this.#engine, entry);
     const renewable = before.state === "active" || before.state === "degraded" || before.state === "refreshing";
     if (renewable && this.#engine.freshness.zoneOf(entry) !== "fresh") {

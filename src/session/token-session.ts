@@ -8,7 +8,8 @@ import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
 import { isRenewable } from "./session-freshness.ts";
 import type { SessionIdentity } from "./session-key.ts";
-import { statusOf } from "./session-status.ts";
+import { notRevoked } from "./session-errors.ts";
+import { isKeyRemoved, keyRemoved, statusOf } from "./session-status.ts";
 import type { SessionStatus } from "./session-status.ts";
 
 /** What kind of token will do. */
@@ -100,6 +101,7 @@ export class TokenSession implements TokenSource {
     const context = {
       warehouse: client.warehouse,
       fetch: internalsOf(client).fetch,
+      clock: this.#engine.clock,
       getAccessToken: (options: GetAccessTokenOptions) => this.getAccessToken(options),
     };
     return fetchAuthorized(context, input, init);
@@ -107,8 +109,9 @@ export class TokenSession implements TokenSource {
 
   /** Refreshes now, whatever the token's age. Errors as {@link TokenSession.getAccessToken}. */
   async refresh(options?: SignalOptions): Promise<void> {
+    options?.signal?.throwIfAborted();
     const entry = this.#use();
-    await this.#engine.ensureRead(entry);
+    await abortable(this.#engine.ensureRead(entry), options?.signal);
     await this.#engine.waitFor(this.#engine.fly(entry, "asked", true), options?.signal);
   }
 
@@ -116,7 +119,8 @@ export class TokenSession implements TokenSource {
    * Deletes here first, then revokes at the server. A refresh in the air cannot bring it back: what it brings is
    * revoked, too.
    *
-   * @throws `StoreError` if the store cannot be written: then nothing was revoked at the server, either.
+   * @throws `StoreError` if the store cannot be written: then nothing was revoked at the server, either. `unknown_key`
+   * and `decrypt_failed` if what lay there cannot be opened: then it is gone here, and lives on at the server.
    */
   async revoke(options?: SignalOptions): Promise<RevocationResult> {
     const entry = this.#use();
@@ -138,7 +142,12 @@ export class TokenSession implements TokenSource {
   async status(options?: SignalOptions): Promise<SessionStatus> {
     options?.signal?.throwIfAborted();
     const entry = this.#current();
-    await this.#engine.ensureRead(entry);
+    try {
+      await abortable(this.#engine.ensureRead(entry), options?.signal);
+    } catch (error) {
+      if (isKeyRemoved(error)) return keyRemoved(entry);
+      throw error;
+    }
     return statusOf(this.#engine, entry);
   }
 
@@ -147,7 +156,7 @@ export class TokenSession implements TokenSource {
   async #getAccessToken({ minRemainingMs, rejected, signal }: GetAccessTokenOptions): Promise<string> {
     signal?.throwIfAborted();
     const entry = this.#use();
-    await this.#read(entry);
+    await this.#read(entry, signal);
     if (rejected !== undefined && rejected === entry.accessToken) return this.#replaceRejected(entry, rejected, signal);
     const zone = this.#engine.freshness.zoneOf(entry, minRemainingMs);
     if (zone === "expired") return this.#awaitRefresh(entry, this.#engine.fly(entry, "expired", true), signal);
@@ -158,11 +167,11 @@ export class TokenSession implements TokenSource {
   }
 
   /** Reads what was never read. A store that is down is no reason to refuse a token that is at hand. */
-  async #read(entry: SessionEntry): Promise<void> {
+  async #read(entry: SessionEntry, signal: AbortSignal | undefined): Promise<void> {
     try {
-      await this.#engine.ensureRead(entry);
+      await abortable(this.#engine.ensureRead(entry), signal);
     } catch (error) {
-      if (!this.#engine.freshness.isStillGood(entry)) throw error;
+      if (signal?.aborted === true || !this.#engine.freshness.isStillGood(entry)) throw error;
     }
   }
 
@@ -214,7 +223,7 @@ export class TokenSession implements TokenSource {
     // What is only in memory, and what a first try wrote over before its answer got lost.
     const known = entry.unsaved?.record.tokens ?? entry.record?.tokens;
     const hasUnsaved = entry.unsaved !== undefined;
-    const before = await replaceRecord(this.#engine, entry, (found) => ({
+    const replaced = await replaceRecord(this.#engine, entry, (found) => ({
       state: "revoked",
       cause: undefined,
       tokens: undefined,
@@ -222,7 +231,9 @@ export class TokenSession implements TokenSource {
       loginAt: found?.loginAt ?? this.#engine.clock.now(),
       revokeLate,
     }));
-    return hasUnsaved ? known : (before?.tokens ?? known);
+    const tokens = hasUnsaved ? known : (replaced.record?.tokens ?? known);
+    if (tokens === undefined && revokeLate && replaced.unreadable !== undefined) throw notRevoked(replaced.unreadable);
+    return tokens;
   }
 
   // ---------------------------------------------------------------- which entry

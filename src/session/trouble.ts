@@ -1,5 +1,5 @@
 import { OAuthError } from "../core/index.ts";
-import type { ErrorCode } from "../core/index.ts";
+import type { AnyOAuthError } from "../core/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { backgroundDelay } from "./retry.ts";
 import type { RetryPolicy } from "./retry.ts";
@@ -9,8 +9,8 @@ import type { SessionEntry } from "./session-entry.ts";
 
 /** Trouble of a session: absent while all is well, as it is for nearly all of a million. */
 export interface Trouble {
-  /** Why the last refresh failed; `undefined` if it was only put off. */
-  readonly code: ErrorCode | undefined;
+  /** What the last refresh failed with; `undefined` if it was only put off. */
+  readonly error: AnyOAuthError | undefined;
   /** In a row. */
   readonly failures: number;
   /** No refresh in the background before this, monotonic milliseconds: the wall clock may jump. */
@@ -35,5 +35,5 @@ export function troubleAfter(
   };
   const delayMs = postponed?.delayMs ?? backgroundDelay(known, state, retry, random);
   const retryAt = delayMs === undefined ? Infinity : clock.monotonic() + Math.max(1, delayMs);
-  return { code: known?.code ?? entry.trouble?.code, failures, retryAt };
+  return { error: known ?? entry.trouble?.error, failures, retryAt };
 }

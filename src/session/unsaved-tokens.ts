@@ -3,7 +3,8 @@ import type { SessionRecord } from "./record.ts";
 
 /** Tokens that a refresh brought and no store has yet. The old refresh token is spent: these are all there is. */
 export interface UnsavedTokens {
-  readonly record: SessionRecord;
+  /** As it is to be written: a conflict may have taught us more than we knew when it came. */
+  record: SessionRecord;
   /** The version to write over. */
   ifVersion: string | undefined;
   /** What was sent for them: only a record that still holds it may be written over. */

@@ -1,32 +1,28 @@
 import { TransportError } from "../core/index.ts";
 import type { Clock } from "../lib/clock.ts";
-import type { Flight } from "./flight.ts";
 
-/** Waits; a caller that begins to wait cuts it short, and so does the end of the manager. */
-export function sleep(clock: Clock, delayMs: number, flight?: Flight): Promise<void> {
+/** What a wait heeds. */
+export interface WaitOptions {
+  /** Somebody waits for the outcome: the process must not end before. Default is `false`. */
+  readonly keepAlive?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** Waits. @throws The signal's reason as soon as it aborts. */
+export function sleep(clock: Clock, delayMs: number, { keepAlive = false, signal }: WaitOptions = {}): Promise<void> {
   return new Promise((resolve, reject) => {
-    const signal = flight?.cancel.signal;
-    const done = (end: () => void): void => {
-      cancel();
-      flight?.onPromoted(undefined);
-      signal?.removeEventListener("abort", onAbort);
-      end();
-    };
     const onAbort = (): void => {
-      done(() => {
-        reject(signal?.reason as Error);
-      });
+      cancel();
+      reject(signal?.reason as Error);
     };
     const cancel = clock.setTimer(
       () => {
-        done(resolve);
+        signal?.removeEventListener("abort", onAbort);
+        resolve();
       },
       delayMs,
-      { keepAlive: flight?.foreground === true },
+      { keepAlive },
     );
-    flight?.onPromoted(() => {
-      done(resolve);
-    });
     if (signal?.aborted === true) onAbort();
     else signal?.addEventListener("abort", onAbort, { once: true });
   });

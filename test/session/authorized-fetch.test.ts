@@ -3,8 +3,21 @@ import type { Fetch, TokenSession, WarehouseDefinition } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { describe, expect, test } from "vitest";
+import { fetchAuthorized } from "../../src/session/authorized-fetch.ts";
+import type { FetchContext } from "../../src/session/authorized-fetch.ts";
 import { HOUR, follow, gate, openScene, run } from "./scene.ts";
 import type { SceneOptions } from "./scene.ts";
+
+/** A body that never comes, and whether it was let go. */
+function stalledBody(): { readonly body: ReadableStream<Uint8Array>; readonly isCancelled: () => boolean } {
+  let cancelled = false;
+  const body = new ReadableStream<Uint8Array>({
+    cancel() {
+      cancelled = true;
+    },
+  });
+  return { body, isCancelled: () => cancelled };
+}
 
 /** The smallest query at each warehouse. */
 const QUERIES = {
@@ -218,6 +231,53 @@ describe("R-04 refused tokens", () => {
     expect(await response.text()).toBe("who are you");
     expect(sent.map(({ headers }) => headers.get("authorization"))).toEqual(["Bearer token-1", "Bearer token-2"]);
     expect(refreshes()).toBe(1);
+  });
+
+  test("R-04 the refresh fails: the refused answer is let go", async () => {
+    const { body, isCancelled } = stalledBody();
+    const clock = manualClock();
+    const warehouse = defineWarehouse({
+      id: "acme",
+      issuer: "https://login.acme.example",
+      tokenEndpoint: "https://login.acme.example/token",
+      grants: ["refresh_token"],
+      apiOrigins: [API],
+    });
+    const context: FetchContext = {
+      warehouse,
+      clock,
+      fetch: () => Promise.resolve(new Response(body, { status: 401 })),
+      getAccessToken: ({ rejected }) =>
+        rejected === undefined ? Promise.resolve("a") : Promise.reject(new Error("down")),
+    };
+    await expect(fetchAuthorized(context, "/query")).rejects.toThrow("down");
+    expect(isCancelled()).toBe(true);
+  });
+
+  test("R-55 an answer that stalls is judged by what came of it, and stays the caller's", async () => {
+    const isTokenRejected = ({ bodyStart }: { readonly bodyStart: string }): boolean => bodyStart.includes("expired");
+    for (const [start, sends] of [
+      ["expired, ", 2],
+      ["busy, ", 1],
+    ] as const) {
+      const stalls = (): Response =>
+        new Response(
+          new ReadableStream({
+            start: (controller) => {
+              controller.enqueue(new TextEncoder().encode(start));
+            },
+          }),
+          { status: 500 },
+        );
+      const { session, sent, clock } = await openApi([stalls, () => new Response("rows")], { isTokenRejected });
+      const asked = follow(session.fetch("/query"));
+      await clock.advance(4_999);
+      expect(asked.state).toBe("pending");
+      await clock.advance(1);
+      await run(clock, asked.promise);
+      expect(sent).toHaveLength(sends);
+      expect(asked.value?.status).toBe(sends === 2 ? 200 : 500);
+    }
   });
 
   test("R-04 a server that refuses everything is stopped by the guard, not hammered", async () => {

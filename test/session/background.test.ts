@@ -1,3 +1,4 @@
+import type { SessionEvent } from "warehouse-oauth";
 import { describe, expect, test } from "vitest";
 import { HOUR, follow, gate, openScene, run, issuedAt } from "./scene.ts";
 
@@ -264,16 +265,43 @@ describe("proactive refresh", () => {
 
 describe("expiring", () => {
   test("S-073 the end of the refresh token is told when it is near", async () => {
-    const scene = await openScene({ warehouse: "snowflake", refreshTokenLifetimeMs: 10 * HOUR });
+    const scene = await openScene({ warehouse: "snowflake" });
     const { refreshExpiresAt } = scene.login;
     expect(refreshExpiresAt).toBeDefined();
     const early = scene.heard().filter((type) => type === "expiring");
     expect(early).toEqual([]);
-    await scene.clock.advance((refreshExpiresAt ?? 0) - scene.clock.now() - HOUR);
+    await scene.clock.advance((refreshExpiresAt ?? 0) - scene.clock.now() - 24 * HOUR);
     await run(scene.clock, scene.session.getAccessToken());
-    const told = scene.events.find(({ type }) => type === "expiring");
-    if (scene.refreshes().at(-1)?.status === 200) expect(told).toMatchObject({ what: "refresh_token" });
-    else expect(scene.heard()).toContain("reauthorization_required");
+    const told = (): SessionEvent[] => scene.events.filter(({ type }) => type === "expiring");
+    expect(told()).toMatchObject([{ what: "refresh_token", endsAt: refreshExpiresAt }]);
+    await run(scene.clock, scene.session.refresh());
+    expect(told()).toHaveLength(1);
+  });
+
+  test("S-073 it is told by a process that reads the session for the first time, once", async () => {
+    const scene = await openScene({ warehouse: "snowflake" });
+    await scene.clock.advance(89 * 24 * HOUR);
+    const { manager, session } = scene.process();
+    const told: SessionEvent[] = [];
+    manager.on("expiring", (event) => told.push(event));
+    await run(scene.clock, session.status());
+    await run(scene.clock, session.refresh());
+    expect(told).toMatchObject([{ what: "refresh_token", endsAt: scene.login.refreshExpiresAt }]);
+  });
+
+  test("S-073 a refresh token that each refresh prolongs by a day does not end, however long ago the login was", async () => {
+    const scene = await openScene();
+    const prolong = async (request: Request): Promise<Response> => {
+      const answer = (await (await scene.fake.fetch(request)).json()) as object;
+      return Response.json({ ...answer, refresh_token_expires_in: 86_400 });
+    };
+    for (let day = 0; day < 30; day++) {
+      scene.answers.push(prolong);
+      await run(scene.clock, scene.session.refresh());
+      await scene.clock.advance(23 * HOUR);
+    }
+    expect(scene.refreshes()).toHaveLength(30);
+    expect(scene.heard()).not.toContain("expiring");
   });
 });
 

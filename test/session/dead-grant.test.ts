@@ -45,6 +45,21 @@ describe("what another process did meanwhile", () => {
     expect(scene.heard()).not.toContain("reauthorization_required");
   });
 
+  test("R-41 it saves a moment later, and a caller begins to wait in between: adopted all the same", async () => {
+    const scene = await openScene();
+    scene.answers.push(DEAD);
+    await scene.clock.advance(0.9 * HOUR);
+    await scene.session.getAccessToken(); // stale: the refresh goes on behind it
+    await scene.clock.advance(0);
+    const caller = follow(scene.session.refresh());
+    await scene.clock.advance(300);
+    await saveElsewhere(scene);
+    await scene.clock.advance(1_000);
+    expect(caller.state).toBe("fulfilled");
+    expect(scene.heard()).not.toContain("reauthorization_required");
+    expect(scene.session.peek()).toBe("theirs");
+  });
+
   test("S-045 it found the token dead and did not say why: it is dead", async () => {
     const scene = await answeredDead(({ store }) => store.put({ state: "reauthorization_required" }));
     const token = await run(scene.clock, scene.session.getAccessToken());

@@ -154,6 +154,52 @@ describe("what is not taken up", () => {
     expect(server.calls).toHaveLength(1);
   });
 
+  test("R-10 a resolveClient that never answers is asked again only after its time, one batch at once", async () => {
+    await leave(3);
+    await clock.advance(HOUR);
+    const asked: string[] = [];
+    const resolveClient = ({ subject }: SessionDescription): Promise<never> => {
+      asked.push(subject);
+      return new Promise(() => undefined);
+    };
+    const manager = open({ resolveClient });
+    manager.start();
+    await clock.advance(80 * SECOND);
+    expect(asked.toSorted()).toEqual(["user-0", "user-1", "user-2"]);
+    await clock.advance(30 * SECOND);
+    const closing = manager.close({ drainMs: HOUR });
+    await clock.advance(90 * SECOND);
+    expect(await closing).toEqual({ unsaved: [] });
+  });
+
+  test("what lies in the memory of this process only is nobody's who is gone", async () => {
+    const manager = new TokenManager({ clock, store: inner, resolveClient: () => server.client });
+    await manager.save(server.client, { subject: "ada" }, server.tokens());
+    await clock.advance(HOUR);
+    let looks = 0;
+    const due: TokenStore["due"] = (options) => ((looks += 1), inner.due?.(options) ?? Promise.resolve([]));
+    new TokenManager({
+      clock,
+      store: storeWith(clock, { due, capabilities: inner.capabilities }, inner),
+      resolveClient: () => server.client,
+    }).start();
+    await clock.advance(5 * MINUTE);
+    expect(looks).toBe(0);
+  });
+
+  test("R-07 a session that nobody uses is not taken up again because others come and go", async () => {
+    const manager = open();
+    manager.start();
+    await manager.save(server.client, { subject: "ada" }, server.tokens());
+    for (let visit = 0; visit < 100; visit++) {
+      await clock.advance(10 * MINUTE);
+      manager.session(server.client, { subject: `visitor-${String(visit)}` });
+      manager.session(server.client, { subject: `other-${String(visit)}` });
+    }
+    expect(server.calls.length).toBeLessThanOrEqual(8); // those of the first hour
+    expect(server.calls.at(-1)?.elapsedMs).toBeLessThan(1.2 * HOUR);
+  });
+
   test("sessions that the process knows are not read again", async () => {
     let reads = 0;
     const read: TokenStore["read"] = (key, options) => {

@@ -131,6 +131,7 @@ describe("answers that are none", () => {
       expect(token.error).toMatchObject({ code, ambiguous: true });
       expect(scene.answers).toHaveLength(0);
       expect(scene.store.stored()?.tokens?.refreshToken).toBe(scene.login.refreshToken);
+      await scene.clock.advance(30_000);
       expect((await run(scene.clock, scene.session.getAccessToken())).state).toBe("fulfilled");
       expect(scene.heard()).not.toContain("reauthorization_required");
     });
@@ -196,6 +197,7 @@ describe("answers that are none", () => {
       const isProof = sends !== 3;
       expect(scene.store.stored()?.intent === undefined).toBe(isProof);
       scene.answers.length = 0;
+      await scene.clock.advance(30_000);
       expect((await run(scene.clock, scene.session.getAccessToken())).state).toBe("fulfilled");
     });
   }

@@ -2,13 +2,12 @@
 import { describe, expect, test } from "vitest";
 import { Flight } from "../../src/session/flight.ts";
 
-/** A flight with a place in the line and somebody to wake. */
+/** A flight with a place in the line. */
 function flying(foreground: boolean): { readonly flight: Flight; readonly calls: string[] } {
   const flight = new Flight("due", 1, foreground, 100);
   const calls: string[] = [];
   const granted = new Promise<never>(() => undefined);
   flight.waitsFor({ granted, promote: () => calls.push("place") });
-  flight.onPromoted(() => calls.push("wake"));
   return { flight, calls };
 }
 
@@ -22,18 +21,19 @@ describe("a flight", () => {
       ambiguousSince: 0,
       announced: false,
       lostLease: false,
+      rested: false,
       adoptions: 0,
     });
   });
 
-  test("R-33 a caller that begins to wait moves its place up, wakes it, and has a time of its own; once", () => {
+  test("R-33 a caller that begins to wait moves its place up and has a time of its own; once", () => {
     const { flight, calls } = flying(false);
     flight.promote(500);
-    expect(calls).toEqual(["place", "wake"]);
+    expect(calls).toEqual(["place"]);
     expect(flight.foreground).toBe(true);
     expect(flight.startedAt).toBe(500);
     flight.promote(900);
-    expect(calls).toHaveLength(2);
+    expect(calls).toHaveLength(1);
     expect(flight.startedAt).toBe(500);
   });
 
@@ -44,10 +44,9 @@ describe("a flight", () => {
     expect(flight.startedAt).toBe(100);
   });
 
-  test("R-33 one that neither stands in line nor sleeps any more is only waited for", () => {
+  test("R-33 one that stands in line no more is only waited for", () => {
     const { flight, calls } = flying(false);
     flight.waitsFor(undefined);
-    flight.onPromoted(undefined);
     flight.promote(500);
     expect(calls).toEqual([]);
     expect(flight.foreground).toBe(true);

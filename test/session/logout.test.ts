@@ -56,6 +56,8 @@ describe("S-047 R-73 logout at each await point of a refresh", () => {
           await clock.advance(0);
           expect(out.state).toBe("fulfilled");
           point.open();
+          await clock.advance(0);
+          if (where === "here") expect(scene.session.peek()).toBeUndefined();
           await clock.advance(1_000);
           await clock.advance(1_000);
 

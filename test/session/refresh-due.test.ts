@@ -162,7 +162,7 @@ describe("a session that is in use (R-07)", () => {
     const room = await open();
     await room.clock.advance(500_000);
     room.engine.scheduler.schedule(room.entry, undefined);
-    room.entry.trouble = { code: "timeout", failures: 1, retryAt: room.clock.monotonic() + 1 };
+    room.entry.trouble = { error: undefined, failures: 1, retryAt: room.clock.monotonic() + 1 };
     refreshDue(room.engine, room.entry);
     expect(room.entry.flight).toBeUndefined();
     expect(room.entry.slot).toBeDefined();

@@ -16,7 +16,9 @@ beforeEach(() => {
 function session(lifetimeMs: number): SessionEntry {
   const server = acmeServer(clock);
   const tokens = server.tokens({ expiresAt: clock.now() + lifetimeMs });
-  return entryOf(server.client, tokens);
+  const entry = entryOf(server.client, tokens);
+  entry.staleAt = tokens.obtainedAt + 0.8 * lifetimeMs;
+  return entry;
 }
 
 /** How many refreshes pass in a row. */
@@ -37,6 +39,7 @@ describe("RefreshGuard", () => {
     [0, undefined, 7_200],
     [HOUR, 3, 3],
     [60_000, 1, 1],
+    [0, 100, 100],
   ])("%d ms of life, option %s: %d in a row", (lifetimeMs, option, expected) => {
     expect(passing(new RefreshGuard(clock, option), session(lifetimeMs))).toBe(expected);
   });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { TokenManager, memoryStore } from "warehouse-oauth";
-import type { TokenStore } from "warehouse-oauth";
+import type { Clock, OAuthClient, TokenStore } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import { StoreError } from "../../src/core/errors.ts";
 import { acmeServer } from "./acme-room.ts";
@@ -25,6 +25,14 @@ function sealedByAnother(store: TokenStore): TokenStore & { readonly deleted: st
     },
     lease: (key, options) => store.lease?.(key, options) ?? Promise.resolve(undefined),
   };
+}
+
+/** A store with this text where Ada's record should be. */
+async function holding(text: string, client: OAuthClient, clock: Clock): Promise<TokenStore> {
+  const store = memoryStore({ clock });
+  const { key } = new TokenManager({ clock, store }).session(client, ADA);
+  await store.write(key, { value: text }, { ifVersion: undefined });
+  return store;
 }
 
 describe("S-077 a record that nobody can read", () => {
@@ -65,6 +73,25 @@ describe("S-077 a record that nobody can read", () => {
     const session = await manager.save(server.client, ADA, server.tokens());
     expect(store.deleted).toEqual([session.key]);
     expect(await session.status()).toMatchObject({ state: "active", generation: 1 });
+  });
+
+  test("S-077 cannot be revoked, and a logout says so: it is gone here and lives on at the warehouse", async () => {
+    const clock = manualClock();
+    const server = acmeServer(clock);
+    for (const lost of [
+      sealedByAnother(memoryStore({ clock })),
+      await holding("not what we wrote", server.client, clock),
+    ]) {
+      const session = new TokenManager({ clock, store: lost }).session(server.client, ADA);
+      await expect(session.revoke()).rejects.toMatchObject({
+        name: "StoreError",
+        code: expect.stringMatching(/^(unknown_key|decrypt_failed)$/) as string,
+        message: expect.stringContaining("lives on at the warehouse") as string,
+      });
+      expect(await session.status()).toEqual({ state: "revoked" });
+      expect(await session.revoke()).toMatchObject({ refreshToken: "absent" });
+    }
+    expect(server.calls).toEqual([]);
   });
 
   test("is no reason to write when the store does not answer at all", async () => {

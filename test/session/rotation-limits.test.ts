@@ -97,6 +97,7 @@ describe("waiting for a lease (R-42)", () => {
     scene.fake.fail({ at: "token", kind: "status", status: 502, times: 3 });
     expect((await run(scene.clock, scene.session.refresh())).error).toMatchObject({ code: "server_unavailable" });
     expect(scene.store.stored()?.intent).toBeDefined();
+    await scene.clock.advance(30_000);
     const again = follow(scene.session.refresh());
     await scene.clock.advance(0);
     expect(again.state).toBe("fulfilled");

@@ -456,13 +456,32 @@ describe("answers that got lost (R-21, R-22)", () => {
     const scene = await openScene();
     await scene.clock.advance(HOUR);
     scene.fake.fail({ at: "token", kind: "status", status: 502, times: Infinity });
-    const sendsAfterFirst: number[] = [];
+    const sends: number[] = [];
     for (let caller = 0; caller < 4; caller++) {
-      await run(scene.clock, scene.session.getAccessToken());
-      sendsAfterFirst.push(scene.refreshes().length);
+      const { error } = await run(scene.clock, scene.session.getAccessToken());
+      expect(error).toMatchObject({ code: "server_unavailable", ambiguous: true });
+      sends.push(scene.refreshes().length);
     }
-    // The first caller's two repeats are all there are; later callers get one try each.
-    expect(sendsAfterFirst).toEqual([3, 4, 5, 6]);
+    expect(sends).toEqual([3, 3, 3, 3]);
+    expect(scene.heard().filter((type) => type === "refresh_failed")).toHaveLength(1);
+    await scene.clock.advance(30_000);
+    await run(scene.clock, scene.session.getAccessToken());
+    expect(scene.refreshes()).toHaveLength(4);
+  });
+
+  test("R-21 another process that comes then waits for the rest of the 30 s, or for what is saved meanwhile", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    scene.fake.fail({ at: "token", kind: "status", status: 502, times: 3 });
+    await run(scene.clock, scene.session.getAccessToken());
+    const late = follow(scene.process().session.getAccessToken());
+    await scene.clock.advance(25_000);
+    expect(late.state).toBe("pending");
+    expect(scene.refreshes()).toHaveLength(3);
+    await saveElsewhere(scene);
+    await scene.clock.advance(1_000);
+    expect(late.value).toBe("theirs");
+    expect(scene.refreshes()).toHaveLength(3);
   });
 
   test("R-22 an hour of 502 ends nothing: degraded, then back", async () => {

@@ -81,6 +81,12 @@ async function withAnswerOnItsWay(options?: SceneOptions): Promise<{
   };
 }
 
+/** What the server issued, as a record keeps it. */
+function issuedTokens(scene: Scene, index: number): { readonly accessToken: string; readonly refreshToken: string } {
+  const { access_token: accessToken, refresh_token: refreshToken = "" } = issuedAt(scene, index);
+  return { accessToken, refreshToken };
+}
+
 describe("a record that somebody else changed under a save (R-43, R-44)", () => {
   test("R-43 it was refreshed under the token that we sent, more than once: ours comes after all of these", async () => {
     const { scene, token, answer } = await withAnswerOnItsWay();
@@ -111,6 +117,30 @@ describe("a record that somebody else changed under a save (R-43, R-44)", () => 
       expect(dead.error).toMatchObject({ code: "reauthorization_required", reason: "rotation_lost" });
     });
   }
+
+  test("S-045 the second write fails, too: what the conflict taught is not forgotten", async () => {
+    const { scene, answer } = await withAnswerOnItsWay();
+    await scene.store.put({ state: "reauthorization_required", cause: "refresh_token_dead", intent: undefined });
+    scene.store.fail("intent", 1);
+    await answer();
+    await scene.clock.advance(5_000);
+    const { refresh_token: ours = "" } = issuedAt(scene, 1);
+    expect(scene.store.stored()?.intent).toMatchObject({ attempts: 0, fingerprint: fingerprintOf(ours) });
+  });
+
+  test("R-43 R-47 the second write fails, too: processes that saw a later generation do not put the spent token back", async () => {
+    const { scene, answer } = await withAnswerOnItsWay();
+    const spent = scene.login.refreshToken;
+    await scene.store.put({ generation: 4 });
+    const other = scene.process();
+    await run(scene.clock, other.session.status());
+    scene.store.fail("tokens", 1);
+    await answer();
+    await scene.clock.advance(5_000);
+    expect(scene.store.stored()).toMatchObject({ generation: 5, tokens: issuedTokens(scene, 1) });
+    expect((await run(scene.clock, other.session.refresh(), 100, 20_000)).state).toBe("fulfilled");
+    expect(scene.store.stored()?.tokens?.refreshToken).not.toBe(spent);
+  });
 
   test("S-045 nobody but us announced anything: no trace, and dead it is just dead", async () => {
     const { scene, answer } = await withAnswerOnItsWay();

@@ -19,9 +19,11 @@ beforeEach(() => {
   clock = manualClock();
   server = acmeServer(clock);
   evicted = [];
+  scheduled = undefined;
 });
 
 let keptAlive: SessionEntry | undefined;
+let scheduled: SessionEntry | undefined;
 
 const open = (resolveClient?: ResolveClient): SessionDirectory =>
   new SessionDirectory({
@@ -29,6 +31,7 @@ const open = (resolveClient?: ResolveClient): SessionDirectory =>
     idleMs: HOUR,
     resolveClient,
     isKeptAlive: (entry) => entry === keptAlive,
+    onIdle: (entry) => entry === scheduled,
     onEvicted: (entry) => evicted.push(entry),
   });
 
@@ -173,6 +176,16 @@ describe("idle sessions leave memory", () => {
     expect(directory.evictIfIdle(ada)).toBe(false);
     keptAlive = undefined;
     expect(directory.evictIfIdle(ada)).toBe(true);
+  });
+
+  test("R-07 one that waits for its time is left to the scheduler", async () => {
+    const directory = open();
+    scheduled = use(directory, "ada");
+    await clock.advance(2 * HOUR);
+    use(directory, "eve");
+    use(directory, "bob");
+    expect(evicted).toEqual([]);
+    expect([...directory.entries()]).toContain(scheduled);
   });
 
   test("for each one that comes, two are looked at: a million idle ones do not stay", async () => {

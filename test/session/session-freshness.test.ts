@@ -217,11 +217,11 @@ describe("when a session is due", () => {
     await clock.advance(HOUR); // the monotonic clock begins anywhere
     const entry = session();
     const now = clock.now();
-    entry.trouble = { code: "network_error", failures: 1, retryAt: clock.monotonic() + 5 };
+    entry.trouble = { error: undefined, failures: 1, retryAt: clock.monotonic() + 5 };
     expect(freshness().dueAtOf(entry)).toBeGreaterThan(now + 400_000);
-    entry.trouble = { code: "network_error", failures: 1, retryAt: clock.monotonic() + 500_000 };
+    entry.trouble = { error: undefined, failures: 1, retryAt: clock.monotonic() + 500_000 };
     expect(freshness().dueAtOf(entry)).toBe(now + 500_000);
-    entry.trouble = { code: "reauthorization_required", failures: 1, retryAt: Infinity };
+    entry.trouble = { error: undefined, failures: 1, retryAt: Infinity };
     expect(freshness().dueAtOf(entry)).toBeUndefined();
   });
 
@@ -229,7 +229,7 @@ describe("when a session is due", () => {
     "R-60 a pause after a failure is no longer for a clock that jumped by %d",
     (byMs) => {
       const entry = session();
-      entry.trouble = { code: "network_error", failures: 1, retryAt: clock.monotonic() + 500_000 };
+      entry.trouble = { error: undefined, failures: 1, retryAt: clock.monotonic() + 500_000 };
       clock.jump(byMs);
       expect((freshness().dueAtOf(entry) ?? 0) - clock.now()).toBeLessThanOrEqual(500_000);
       expect((freshness().dueAtOf(entry) ?? 0) - clock.now()).toBeGreaterThan(byMs > 0 ? 0 : 400_000);

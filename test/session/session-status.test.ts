@@ -1,7 +1,7 @@
 // How a session stands: DESIGN 5 (SessionStatus), requirements R-12, R-13.
 import { beforeEach, describe, expect, test } from "vitest";
-import { TokenManager } from "warehouse-oauth";
-import type { TokenSession } from "warehouse-oauth";
+import { StoreError, TokenManager, memoryStore } from "warehouse-oauth";
+import type { TokenSession, TokenStore } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { DAY, HOUR, MINUTE, SECOND, acmeServer, eventsOf, refused, storeWith, success, thrownBy } from "./acme-room.ts";
@@ -89,6 +89,47 @@ describe("status", () => {
     await session.getAccessToken();
     await clock.advance(SECOND);
     expect(await session.status()).toMatchObject({ state: "active", cause: undefined });
+  });
+
+  test("S-044 tokens of another connection are none: a person must sign in", async () => {
+    const store = memoryStore({ clock });
+    const there = new TokenManager({ clock, store, random: () => 0.5 });
+    const { key } = await there.save(server.client, { subject: "ada" }, server.tokens());
+    const read = await store.read(key, {});
+    const value = (read?.record.value ?? "").replace(`"connectionId":"`, `"connectionId":"another-`);
+    await store.write(key, { value }, { ifVersion: read?.version });
+    const session = new TokenManager({ clock, store, random: () => 0.5 }).session(server.client, { subject: "ada" });
+    expect(await session.status()).toEqual({
+      state: "reauthorization_required",
+      cause: "connection_changed",
+      generation: 1,
+    });
+  });
+
+  test("S-077 a key that is gone: signed in until the token ends, and again when the key comes back", async () => {
+    let isKeyThere = true;
+    const inner = memoryStore({ clock });
+    const read: TokenStore["read"] = (key, options) =>
+      isKeyThere ? inner.read(key, options) : Promise.reject(new StoreError("unknown_key", "no such key", "read"));
+    const store = storeWith(clock, { read }, inner);
+    const warm = await new TokenManager({ clock, store, random: () => 0.5 }).save(
+      server.client,
+      { subject: "ada" },
+      server.tokens(),
+    );
+    isKeyThere = false;
+    const cold = new TokenManager({ clock, store, random: () => 0.5 }).session(server.client, { subject: "ada" });
+    expect(await cold.status()).toEqual({ state: "reauthorization_required", cause: "key_removed", generation: 0 });
+    expect(await warm.status()).toMatchObject({ state: "active" });
+    await clock.advance(HOUR);
+    expect(await thrownBy(() => warm.getAccessToken())).toMatchObject({ code: "unknown_key" });
+    expect(await warm.status()).toEqual({ state: "reauthorization_required", cause: "key_removed", generation: 1 });
+    isKeyThere = true;
+    for (const session of [cold, warm]) {
+      await session.getAccessToken();
+      expect(await session.status()).toMatchObject({ state: "active", generation: 2 });
+    }
+    expect(server.calls).toHaveLength(1);
   });
 
   test.each([

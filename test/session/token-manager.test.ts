@@ -1,7 +1,7 @@
 // The manager from outside: requirements, S-035, S-036, S-078, S-079, S-086, S-104.
 import { beforeEach, describe, expect, test } from "vitest";
 import { TokenManager, TokenSession, createClient, memoryStore, rotateWithoutLease } from "warehouse-oauth";
-import type { Clock, TokenManagerOptions } from "warehouse-oauth";
+import type { Clock, TokenManagerOptions, TokenStore } from "warehouse-oauth";
 import { fakeBigQuery, fakeSnowflake, manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import {
@@ -308,17 +308,52 @@ describe("R-40, R-64 one refresh, ever", () => {
   });
 
   test("a caller without a signal has 30 s; one who comes later has 30 s too", async () => {
-    const store = storeWith(clock);
-    const session = await login(open({ store: { ...store, lease: () => Promise.resolve(undefined) } }));
+    let isFree = false;
+    const inner = memoryStore({ clock });
+    const lease: TokenStore["lease"] = async (key, options) => (isFree ? inner.lease?.(key, options) : undefined);
+    const session = await login(open({ store: storeWith(clock, { lease }, inner) }));
+    let answer: (response: Response) => void = () => undefined;
+    server.answer = () => new Promise((resolve) => (answer = resolve));
     await clock.advance(10 * MINUTE);
     const first = thrownBy(() => session.getAccessToken());
-    await clock.advance(29_999);
     const done: string[] = [];
     void first.then(() => done.push("first"));
-    await clock.advance(0);
+    await clock.advance(29_000);
+    const late = session.getAccessToken();
+    isFree = true;
+    await clock.advance(999);
     expect(done).toEqual([]);
     await clock.advance(1);
     expect(await first).toMatchObject({ code: "timeout", retryable: true });
+    await clock.advance(5_000);
+    answer(success("access-1"));
+    expect(await late).toBe("access-1");
+  });
+
+  test("R-40 an abort is heard while the store is asked, too", async () => {
+    const read: TokenStore["read"] = () => new Promise(() => undefined);
+    const manager = open({ store: storeWith(clock, { read }) });
+    const session = manager.session(server.client, { subject: "ada" });
+    for (const ask of [
+      (signal: AbortSignal) => session.getAccessToken({ signal }),
+      (signal: AbortSignal) => session.refresh({ signal }),
+      (signal: AbortSignal) => session.status({ signal }),
+      (signal: AbortSignal) => manager.refresh(session.key, { signal }),
+    ]) {
+      const controller = new AbortController();
+      const asked = thrownBy(() => ask(controller.signal));
+      await clock.advance(0);
+      controller.abort("bored");
+      expect(await asked).toBe("bored");
+    }
+  });
+
+  test("R-55 a resolveClient that never answers holds nobody for ever", async () => {
+    const { key } = open().session(server.client, { subject: "ada" });
+    const manager = open({ resolveClient: () => new Promise(() => undefined) });
+    const asked = thrownBy(() => manager.refresh(key));
+    await clock.advance(30_000);
+    expect(await asked).toMatchObject({ code: "timeout", message: expect.stringContaining("resolveClient") as string });
   });
 });
 

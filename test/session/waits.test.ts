@@ -3,7 +3,6 @@ import type { Clock } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { describe, expect, test } from "vitest";
-import { Flight } from "../../src/session/flight.ts";
 import { inTime, sleep } from "../../src/session/waits.ts";
 import { follow, gate } from "./scene.ts";
 
@@ -36,13 +35,11 @@ function timers(): Timers {
   return { clock, watched, holding: () => [...set.values()] };
 }
 
-const flightOf = (foreground: boolean): Flight => new Flight("due", 1, foreground, 0);
-
 describe("sleep", () => {
-  test("R-11 holds the program while a caller waits, and not otherwise", async () => {
+  test("R-11 holds the program if it is told to, and not otherwise", async () => {
     const { clock, watched, holding } = timers();
-    const all = [sleep(watched, 100), sleep(watched, 100, flightOf(false)), sleep(watched, 100, flightOf(true))];
-    expect(holding()).toEqual([false, false, true]);
+    const all = [sleep(watched, 100), sleep(watched, 100, { keepAlive: true })];
+    expect(holding()).toEqual([false, true]);
     await clock.advance(100);
     await Promise.all(all);
     expect(holding()).toEqual([]);
@@ -50,64 +47,31 @@ describe("sleep", () => {
 
   test("lasts as long as it was told", async () => {
     const { clock, watched } = timers();
-    const asleep = follow(sleep(watched, 100, flightOf(true)));
+    const asleep = follow(sleep(watched, 100));
     await clock.advance(99);
     expect(asleep.state).toBe("pending");
     await clock.advance(1);
     expect(asleep.state).toBe("fulfilled");
   });
 
-  test("R-33 a caller that begins to wait ends it, once: the next sleep is a whole one", async () => {
-    const { clock, watched, holding } = timers();
-    const flight = flightOf(false);
-    const first = follow(sleep(watched, 60_000, flight));
-    flight.promote(5);
-    await clock.advance(0);
-    expect(first.state).toBe("fulfilled");
-    expect(holding()).toEqual([]);
-    expect(flight.foreground).toBe(true);
-    expect(flight.startedAt).toBe(5);
-    const second = follow(sleep(watched, 60_000, flight));
-    flight.promote(9);
-    await clock.advance(0);
-    expect(second.state).toBe("pending");
-    expect(flight.startedAt).toBe(5);
-  });
-
-  test("R-33 one that is over is not ended again by whoever comes later", async () => {
-    const { clock, watched } = timers();
-    const flight = flightOf(false);
-    const first = follow(sleep(watched, 10, flight));
-    await clock.advance(10);
-    expect(first.state).toBe("fulfilled");
-    let woken = 0;
-    flight.onPromoted(() => (woken += 1));
-    const second = follow(sleep(watched, 10));
-    await clock.advance(10);
-    expect(second.state).toBe("fulfilled");
-    flight.promote(0);
-    expect(woken).toBe(1); // by the one who asked last, and not taken away by a sleep that is over
-  });
-
-  test("R-11 the end of the manager ends it with its reason, before it and under it", async () => {
+  test("R-11 a signal ends it with its reason, before it and under it", async () => {
     for (const when of ["before", "under"] as const) {
       const { clock, watched, holding } = timers();
-      const flight = flightOf(true);
+      const end = new AbortController();
       const reason = new Error("closed");
-      if (when === "before") flight.cancel.abort(reason);
-      const asleep = follow(sleep(watched, 60_000, flight));
-      if (when === "under") flight.cancel.abort(reason);
+      if (when === "before") end.abort(reason);
+      const asleep = follow(sleep(watched, 60_000, end));
+      if (when === "under") end.abort(reason);
       await clock.advance(0);
       expect(asleep.error).toBe(reason);
       expect(holding()).toEqual([]);
     }
   });
 
-  test("R-11 a flight that slept a thousand times has no listener left", async () => {
+  test("R-11 a signal that outlives it has no listener left", async () => {
     const { clock, watched } = timers();
-    const flight = flightOf(true);
     let listeners = 0;
-    const { signal } = flight.cancel;
+    const { signal } = new AbortController();
     const add = signal.addEventListener.bind(signal);
     const remove = signal.removeEventListener.bind(signal);
     signal.addEventListener = (...args: Parameters<typeof add>): void => {
@@ -118,7 +82,7 @@ describe("sleep", () => {
       listeners -= 1;
       remove(...args);
     };
-    const asleep = sleep(watched, 10, flight);
+    const asleep = sleep(watched, 10, { signal });
     expect(listeners).toBe(1);
     await clock.advance(10);
     await asleep;
