@@ -235,8 +235,31 @@ class SealingStore implements EncryptedStore {
     return this.#store.write(key, { ...record, value }, options);
   }
 
-  delete(key: string, options: { readonly signal?: AbortSignal; readonly ifVersion?: string }): Promise<boolean> {
-    return this.#store.delete(key, options);
+  /**
+   * Without a version it deletes what stands now: a delete that waits for a connection, or that a client sends once more,
+   * must not meet the login that came meanwhile.
+   */
+  async delete(key: string, options: { readonly signal?: AbortSignal; readonly ifVersion?: string }): Promise<boolean> {
+    if (options.ifVersion !== undefined) return this.#store.delete(key, options);
+    const { signal } = options;
+    const ifVersion = await this.#versionAt(key, options);
+    if (ifVersion === "absent") return true;
+    signal?.throwIfAborted();
+    return this.#store.delete(key, { ...options, ...(ifVersion !== "unreadable" && { ifVersion: ifVersion.is }) });
+  }
+
+  async #versionAt(
+    key: string,
+    options: { readonly signal?: AbortSignal },
+  ): Promise<{ readonly is: string } | "absent" | "unreadable"> {
+    try {
+      const found = await this.#store.read(key, options);
+      return found === undefined ? "absent" : { is: found.version };
+    } catch (error) {
+      // What the store inside cannot read has no version, and is to go all the same.
+      if (OAuthError.is(error) && error.code === "decrypt_failed") return "unreadable";
+      throw error;
+    }
   }
 
   async reseal(options: ResealOptions = {}): Promise<ResealProgress> {
