@@ -1,7 +1,10 @@
 /** What a browser sent of one sealed text that was cut into cookies. */
 export interface ReceivedChunks {
-  /** The text; `""` if no cookie of ours came, `undefined` if what came does not make one. */
-  readonly text: string | undefined;
+  /**
+   * The values of the cookies from number 0 on, up to the first that is missing; `undefined` if they are not to be looked
+   * at. The last ones may be left over from another response.
+   */
+  readonly chunks: readonly string[] | undefined;
   /** Numbers of the cookies that the browser may have. */
   readonly numbers: readonly number[];
 }
@@ -29,10 +32,10 @@ const OWN_NUMBER = /^[0-8]$/;
  * skipped; nothing is decoded. The same cookie twice is somebody else's work (requirements S-066).
  */
 export function readChunks(header: string | undefined, name: string): ReceivedChunks {
-  if (header === undefined || header === "") return { text: "", numbers: [] };
+  if (header === undefined || header === "") return { chunks: [], numbers: [] };
   // Not looked at, so any of them may be there.
   if (header.length > MAX_HEADER_LENGTH)
-    return { text: undefined, numbers: Array.from({ length: MAX_CHUNKS }, (_, at) => at) };
+    return { chunks: undefined, numbers: Array.from({ length: MAX_CHUNKS }, (_, at) => at) };
   const found = new Map<number, string>();
   let isDoubled = false;
   for (const pair of header.split(";")) {
@@ -45,8 +48,8 @@ export function readChunks(header: string | undefined, name: string): ReceivedCh
     found.set(Number(digit), pair.slice(equals + 1).trim());
   }
   const numbers = [...found.keys()].sort((a, b) => a - b);
-  const isWhole = !isDoubled && numbers.every((number, at) => number === at);
-  return { text: isWhole ? numbers.map((number) => found.get(number) ?? "").join("") : undefined, numbers };
+  const chunks = numbers.filter((number, at) => number === at).map((number) => found.get(number) ?? "");
+  return { chunks: isDoubled ? undefined : chunks, numbers };
 }
 
 /** Says in how many cookies a sealed text of this length goes. */

@@ -264,18 +264,33 @@ class BrowserStore implements CookieStore {
 }
 
 /** Opens what came. Whatever is wrong with it, nobody is signed in, and nothing is thrown (requirements S-064). */
-async function openCookies({ text, numbers }: ReceivedChunks, { keys, form, clock }: Settings): Promise<Contents> {
+async function openCookies({ chunks, numbers }: ReceivedChunks, settings: Settings): Promise<Contents> {
   const without = (state: Contents["state"]): Contents => ({ state, records: new Map() });
-  if (text === "" && numbers.length === 0) return without("absent");
-  if (text === undefined) return without("invalid");
-  const sealedBy = readSealedBy(text, await placeOf(form.name, numbers.length, text.length));
-  const key = sealedBy && (await keys.opening("cookie", undefined, sealedBy));
-  const opened = key && (await openSealed(text, key));
-  const contents = opened === undefined ? undefined : parseContents(opened);
-  const now = clock.now();
+  if (numbers.length === 0 && chunks !== undefined) return without("absent");
+  const contents = chunks && (await openLeading(chunks, settings));
+  const now = settings.clock.now();
   if (contents === undefined || contents.issuedAt > now + CLOCK_TOLERANCE_MS) return without("invalid");
   if (contents.expiresAt <= now) return without("expired");
   return { state: "valid", records: contents.records };
+}
+
+/**
+ * Opens all of them or, where two responses met in the browser, those that the later one wrote: what the earlier one wrote
+ * beyond is left over. How many belong together is authenticated.
+ */
+async function openLeading(
+  chunks: readonly string[],
+  { keys, form }: Settings,
+): Promise<ReturnType<typeof parseContents>> {
+  for (let count = chunks.length; count > 0; count -= 1) {
+    const text = chunks.slice(0, count).join("");
+    const sealedBy = readSealedBy(text, await placeOf(form.name, count, text.length));
+    if (sealedBy === undefined) continue;
+    const key = await keys.opening("cookie", undefined, sealedBy);
+    const opened = key && (await openSealed(text, key));
+    return opened === undefined ? undefined : parseContents(opened);
+  }
+  return undefined;
 }
 
 /** Count and length are authenticated with the rest: what was cut, mixed or made longer does not open. */
