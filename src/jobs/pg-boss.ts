@@ -120,6 +120,9 @@ export function pgBossJobs(options: PgBossJobsOptions): RefreshJobs {
   const clock = options.clock ?? systemClock;
   const stop = new AbortController();
   const loops: string[] = [];
+  const batches = new Set<Promise<void>>();
+  let starting: Promise<void> | undefined;
+  let isStopping = false;
   let made: Promise<void> | undefined;
 
   /** Before anything is put in, too: what is sent to a queue that does not exist is dropped in silence. */
@@ -160,18 +163,35 @@ export function pgBossJobs(options: PgBossJobsOptions): RefreshJobs {
     const loop: { id?: string } = {};
     const settings = { batchSize, pollingIntervalSeconds: pollMs / 1_000 };
     loop.id = await boss.work(queue, settings, async (batch) => {
-      await doBatch(batch, run);
+      const done = doBatch(batch, run).finally(() => batches.delete(done));
+      batches.add(done);
+      await done;
       // A full batch: there is more. The loop would sleep until its next look otherwise.
       if (batch.length === batchSize && loop.id !== undefined) boss.notifyWorker(loop.id);
     });
     loops.push(loop.id);
   };
 
+  const endLoops = async (): Promise<void> => {
+    await Promise.all(loops.splice(0).map((id) => boss.offWork({ id })));
+  };
+
+  /** All or none: a loop that is left over would take jobs for a process that believes it takes none. */
+  const startLoops = async (run: (data: unknown) => Promise<boolean>): Promise<void> => {
+    try {
+      await makeQueue();
+      for (let count = 0; count < workers && !isStopping; count++) await startLoop(run);
+    } catch (error) {
+      await endLoops().catch(() => undefined);
+      throw error;
+    }
+  };
+
   return createRefreshJobs(
     {
-      async start(run) {
-        await makeQueue();
-        for (let count = 0; count < workers; count++) await startLoop(run);
+      start(run) {
+        starting = startLoops(run);
+        return starting;
       },
       async put(data, { id, delayMs }) {
         const startAfter = delayMs / 1_000;
@@ -180,8 +200,14 @@ export function pgBossJobs(options: PgBossJobsOptions): RefreshJobs {
         await boss.send(queue, data, job);
       },
       async stop() {
-        for (const id of loops.splice(0)) await boss.offWork({ id });
-        stop.abort();
+        isStopping = true;
+        await starting?.catch(() => undefined);
+        try {
+          await endLoops();
+        } finally {
+          stop.abort();
+        }
+        await Promise.all(batches);
       },
     },
     options,

@@ -99,6 +99,18 @@ export function openFleet(options: { readonly store?: TokenStore; readonly lifet
   };
 }
 
+/** Something that waits until it is opened. */
+export function gate(): { readonly opened: Promise<void>; open(): void } {
+  let open = (): void => undefined;
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  return {
+    opened,
+    open: () => {
+      open();
+    },
+  };
+}
+
 /** Waits until something holds; fails if it does not. */
 export async function until(holds: () => boolean | Promise<boolean>, limitMs = 25_000): Promise<void> {
   const giveUpAt = Date.now() + limitMs;

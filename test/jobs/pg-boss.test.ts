@@ -6,12 +6,13 @@ import PgBoss from "pg-boss";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { TokenManagerOptions } from "warehouse-oauth";
 import { pgBossJobs } from "warehouse-oauth/jobs/pg-boss";
-import type { PgBossJob, PgBossJobsOptions, PgBossQueue } from "warehouse-oauth/jobs/pg-boss";
+import type { PgBossJob, PgBossJobsOptions } from "warehouse-oauth/jobs/pg-boss";
 import { postgresStore } from "warehouse-oauth/stores/postgres";
 import { noPostgres, startPostgres } from "../services/postgres.ts";
 import type { Service } from "../services/service.ts";
-import { JOB_SESSIONS, LIFETIME_MS, hastyClock, openFleet, until } from "./fleet.ts";
+import { JOB_SESSIONS, LIFETIME_MS, gate, hastyClock, openFleet, until } from "./fleet.ts";
 import type { Fleet, Member } from "./fleet.ts";
+import { paperBoss } from "./paper-boss.ts";
 
 /** Less than this pg-boss does not take. */
 const POLL_MS = 500;
@@ -43,36 +44,6 @@ function databaseOn(pglite: PGlite): PgBoss.Db {
 }
 
 describe("what is asked of pg-boss", () => {
-  /** A boss on paper: its database is gone as often as told. */
-  function paperBoss(): PgBossQueue & {
-    readonly log: string[];
-    gone: number;
-    handle: (jobs: PgBossJob[]) => Promise<void>;
-  } {
-    const boss = {
-      log: [] as string[],
-      gone: 0,
-      handle: (): Promise<void> => Promise.reject(new Error("nobody works")),
-      createQueue: () => Promise.resolve(),
-      getQueue: () => Promise.resolve({ policy: "short" }),
-      send: () => Promise.resolve("id"),
-      work: (_name: string, _options: object, handler: (jobs: PgBossJob[]) => Promise<void>) => {
-        boss.handle = handler as () => Promise<void>;
-        return Promise.resolve("loop");
-      },
-      notifyWorker: (id: string) => void boss.log.push(`notify ${id}`),
-      offWork: ({ id }: { readonly id: string }) => {
-        boss.log.push(`off ${id}`);
-        return Promise.resolve();
-      },
-      deleteJob: (_name: string, ids: string[]) => {
-        boss.log.push(`delete ${ids.join(" ")}`);
-        return boss.gone-- > 0 ? Promise.reject(new Error("gone")) : Promise.resolve();
-      },
-    };
-    return boss;
-  }
-
   const absent = {
     refresh: () => Promise.resolve({ state: "absent" } as const),
     close: () => Promise.resolve({ unsaved: [] }),
@@ -85,7 +56,7 @@ describe("what is asked of pg-boss", () => {
     await jobs.start();
     boss.gone = 2;
     await boss.handle([job("a"), job("b")]);
-    expect(boss.log).toEqual(["delete a b", "delete a b", "delete a b"]);
+    expect(boss.log).toEqual(["work 1", "delete a b", "delete a b", "delete a b"]);
   });
 
   test("at the end nobody waits for a database that is gone", async () => {
@@ -94,10 +65,57 @@ describe("what is asked of pg-boss", () => {
     await jobs.start();
     boss.gone = Infinity;
     const handled = boss.handle([job("a")]);
-    await wait(10);
+    await until(() => boss.log.includes("delete a"));
     expect(await jobs.close()).toEqual({ unsaved: [] });
     await handled;
-    expect(boss.log).toEqual(["delete a", "off loop", "delete a"]);
+    expect(boss.log).toEqual(["work 1", "delete a", "off 1", "delete a"]);
+  });
+
+  test("R-11 at the end what a batch leaves in the table is waited for", async () => {
+    const boss = paperBoss();
+    const jobs = pgBossJobs({ manager: absent, boss, workers: 1 });
+    await jobs.start();
+    const database = gate();
+    boss.before = (what) => (what === "deleteJob" ? database.opened : Promise.resolve());
+    const handled = boss.handle([job("a")]);
+    const closed = jobs.close().then(() => boss.log.push("closed"));
+    for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+    database.open();
+    await closed;
+    await handled;
+    expect(boss.log).toEqual(["work 1", "off 1", "delete a", "closed"]);
+  });
+
+  test.each(["createQueue", "work"] as const)("closed while it starts, in %s: no loop is left", async (where) => {
+    const boss = paperBoss();
+    const jobs = pgBossJobs({ manager: absent, boss, workers: 3 });
+    const slow = gate();
+    const reached = gate();
+    boss.before = (what) => {
+      if (what !== where) return Promise.resolve();
+      reached.open();
+      return slow.opened;
+    };
+    const started = jobs.start();
+    await reached.opened;
+    const closed = jobs.close();
+    slow.open();
+    await started;
+    expect(await closed).toEqual({ unsaved: [] });
+    expect(boss.log).toEqual(where === "work" ? ["work 1", "off 1"] : []);
+  });
+
+  test("a start that fails half way leaves no loop, and may be tried again", async () => {
+    const boss = paperBoss();
+    const jobs = pgBossJobs({ manager: absent, boss, workers: 2 });
+    let begun = 0;
+    boss.before = (what) =>
+      what === "work" && (begun += 1) === 2 ? Promise.reject(new Error("gone")) : Promise.resolve();
+    await expect(jobs.start()).rejects.toThrow("gone");
+    expect(boss.log).toEqual(["work 1", "off 1"]);
+    await jobs.start();
+    await jobs.close();
+    expect(boss.log.slice(2)).toEqual(["work 2", "work 3", "off 2", "off 3"]);
   });
 });
 
