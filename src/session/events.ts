@@ -1,4 +1,5 @@
 import type { ErrorCode, ReauthorizationCause } from "../core/index.ts";
+import { callIsolated } from "../lib/call-isolated.ts";
 
 /** What every event of a connection says. */
 export interface ConnectionEvent {
@@ -138,15 +139,5 @@ export class EventHub {
         });
       }
     }
-  }
-}
-
-/** A listener that throws, at once or later, hurts nobody (requirements S-104). */
-function callIsolated(listener: Listener, event: SessionEvent): void {
-  try {
-    const result = listener(event);
-    if (result instanceof Promise) result.catch(() => undefined);
-  } catch {
-    // The listener's own affair.
   }
 }

@@ -1,6 +1,6 @@
 // What is the same for all queues: when a job is put in, what a job does, what happens when the queue is lost.
 import { beforeEach, describe, expect, test } from "vitest";
-import { TokenManager } from "warehouse-oauth";
+import { ConfigurationError, TokenManager } from "warehouse-oauth";
 import type { TokenManagerOptions, TokenSession, TokenStore } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
@@ -67,6 +67,11 @@ const login = ({ manager }: Process, subject = "ada"): Promise<TokenSession> =>
 /** When a token of ten minutes is due, give or take the spread of a process. */
 const DUE = 480 * SECOND;
 const SPREAD = 12 * SECOND;
+
+/** Lets time pass until something holds. */
+async function pass(holds: () => boolean, stepMs = SECOND): Promise<void> {
+  while (!holds()) await clock.advance(stepMs);
+}
 
 const onlyPut = (): { readonly delayMs: number } => {
   expect(queue.puts).toHaveLength(1);
@@ -169,12 +174,17 @@ describe("schedule", () => {
     expect(problems).toMatchObject([{ error: { name: "TimeoutError" }, step: "schedule" }]);
   });
 
-  test("S-104 a listener that throws hurts nobody", async () => {
-    const process = openProcess({
-      onError: () => {
+  test.each<[string, RefreshJobsOptions["onError"]]>([
+    [
+      "throws",
+      () => {
         throw new Error("listener");
       },
-    });
+    ],
+    // It would end the process: the test run fails of it.
+    ["rejects", () => Promise.reject(new Error("listener"))],
+  ])("S-104 a listener that %s hurts nobody", async (_, onError) => {
+    const process = openProcess({ onError });
     const session = await login(process);
     queue.fault = () => Promise.reject(new Error("lost"));
     expect(await process.jobs.schedule(session)).toBe(false);
@@ -454,8 +464,7 @@ describe("when the queue is lost", () => {
     expect(sweeps.length).toBeGreaterThanOrEqual(1);
     expect(sweeps.length).toBeLessThanOrEqual(2);
     queue.fault = undefined;
-    for (let turn = 0; turn < 180 && server.calls.length < 50; turn++) await clock.advance(SECOND);
-    expect(server.calls).toHaveLength(50);
+    await pass(() => server.calls.length === 50);
   });
 
   test("a store that fails says so, and is asked again", async () => {
@@ -487,9 +496,61 @@ describe("when the queue is lost", () => {
     });
     await process.jobs.start();
     await clock.advance(MINUTE / 2);
-    for (let turn = 0; turn < 300 && queue.puts.length < 500 + 1_000 + 1_200; turn++) await clock.advance(20);
+    await pass(() => queue.puts.length === 500 + 1_000 + 1_200, 20);
     expect(limits).toEqual([500, 1_000, 2_000]);
     expect(new Set(queue.puts.map(({ id }) => id)).size).toBe(1_200);
+  });
+
+  describe("sessions that nobody can refresh", () => {
+    /** A process whose store lists these as due, for ever, and which finds a client for none but `good`. */
+    function openSweeper(
+      due: readonly string[],
+      good?: string,
+    ): { readonly asked: string[]; readonly jobs: RefreshJobs } {
+      const asked: string[] = [];
+      const { jobs } = openProcess({
+        store: { due: ({ limit }) => Promise.resolve(due.slice(0, limit).map((key) => ({ key, dueAt: 0 }))) },
+        manager: {
+          refresh(key) {
+            asked.push(key);
+            if (key === good) return Promise.resolve({ state: "absent" });
+            return Promise.reject(new ConfigurationError("client_unresolved", "no client", "resolveClient"));
+          },
+          close: () => Promise.resolve({ unsaved: [] }),
+        },
+      });
+      return { asked, jobs };
+    }
+
+    test("however many they are, a sweep looks beyond them", async () => {
+      const hopeless = Array.from({ length: 20_000 }, () => "one");
+      const { asked, jobs } = openSweeper([...hopeless, "good"], "good");
+      await jobs.start();
+      await queue.deliver({ key: "one" });
+      await pass(() => asked.includes("good"));
+      expect(asked).toEqual(["one", "good"]);
+    });
+
+    test("are reported once, and tried again after an hour", async () => {
+      const { asked, jobs } = openSweeper(["one", "two"]);
+      await jobs.start();
+      await pass(() => asked.length === 2);
+      await clock.advance(50 * MINUTE);
+      expect(asked).toHaveLength(2);
+      expect(problems.map(({ key }) => key).sort()).toEqual(["one", "two"]);
+      await clock.advance(15 * MINUTE);
+      expect(asked).toHaveLength(4);
+      expect(problems).toHaveLength(4);
+    });
+
+    test("are refreshed by a job that somebody put in, after a login for example", async () => {
+      const { asked, jobs } = openSweeper(["one"]);
+      await jobs.start();
+      await pass(() => asked.length === 1);
+      await queue.deliver({ key: "one" });
+      expect(asked).toHaveLength(2);
+      expect(problems).toHaveLength(1);
+    });
   });
 
   test("without a store that lists what is due there is no sweep", async () => {

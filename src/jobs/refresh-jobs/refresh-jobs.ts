@@ -1,8 +1,10 @@
+import { callIsolated } from "../../lib/call-isolated.ts";
 import { systemClock } from "../../lib/clock.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { invalidArgument } from "../../lib/invalid-argument.ts";
 import { systemRandom } from "../../lib/system-random.ts";
 import type { TokenManager, TokenSession, TokenStore } from "../../session/index.ts";
+import { HopelessSessions } from "./hopeless-sessions.ts";
 import { jobIdOf, readJobData } from "./job-data.ts";
 import type { RefreshJobData } from "./job-data.ts";
 import { MIN_PAUSE_MS, afterFailure, clampJobDelay, delayAfterStatus } from "./next-run.ts";
@@ -36,7 +38,10 @@ export interface RefreshJobs {
    * and is waited for five seconds. `false` if no job was put in: the session needs none, or `onError` heard why.
    */
   schedule(session: Pick<TokenSession, "key" | "status">): Promise<boolean>;
-  /** Begins to take jobs, and to look for lost ones. Rejects if the queue cannot be reached. */
+  /**
+   * Begins to take jobs, and to look for lost ones. Rejects if the queue cannot be reached: then nothing was begun, and it
+   * may be called again. Resolves, and nothing is begun, if it is closed meanwhile.
+   */
   start(): Promise<void>;
   /**
    * Takes no more jobs, lets those that run come to their end (`drainMs`, by default 15 000), closes the manager with the
@@ -47,7 +52,10 @@ export interface RefreshJobs {
 
 /** What a queue does for {@link createRefreshJobs}. */
 export interface JobQueue {
-  /** Begins to hand jobs to `run`. It never rejects; `false` says that the next job of the session could not be put in. */
+  /**
+   * Begins to hand jobs to `run`. It never rejects; `false` says that the next job of the session could not be put in. If
+   * the start fails, nothing goes on.
+   */
   start(run: (data: unknown) => Promise<boolean>): Promise<void>;
   /**
    * Puts a job in. Of the waiting jobs with one id there is never more than one: `replace` says whether the new one may
@@ -57,7 +65,7 @@ export interface JobQueue {
     data: RefreshJobData,
     job: { readonly id: string; readonly delayMs: number; readonly replace: boolean },
   ): Promise<void>;
-  /** Takes no more jobs. Resolves when none is running as far as the queue can tell. */
+  /** Takes no more jobs, nor begins to, where a start is under way. Resolves when none is running. */
   stop(): Promise<void>;
 }
 
@@ -79,9 +87,8 @@ const OVERDUE_MS = 60_000;
 /** What a sweep finds at once is put in over this long, so that an endpoint does not see it all in one moment (R-10). */
 const SWEEP_SPREAD_MS = 30_000;
 
-/** Sessions that a sweep asks for, first and most: what it put in stays in the list until it is refreshed. */
+/** Sessions that a sweep asks for at first. */
 const SWEEP_LIMIT = 500;
-const MAX_SWEEP_LIMIT = 16_000;
 
 /** Whether something is an object with this method: what comes without types is looked at before it is used. */
 export function hasMethod(value: unknown, name: string): boolean {
@@ -100,6 +107,7 @@ class QueuedRefresh implements RefreshJobs {
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #running = new Set<Promise<unknown>>();
+  readonly #hopeless: HopelessSessions;
   #started: Promise<void> | undefined;
   #closing: Promise<{ readonly unsaved: readonly string[] }> | undefined;
   #cancelSweep = (): void => undefined;
@@ -110,6 +118,7 @@ class QueuedRefresh implements RefreshJobs {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? systemRandom;
+    this.#hopeless = new HopelessSessions(this.#clock);
   }
 
   async schedule(session: Pick<TokenSession, "key" | "status">): Promise<boolean> {
@@ -178,11 +187,12 @@ class QueuedRefresh implements RefreshJobs {
   }: RefreshJobData): Promise<{ readonly data: RefreshJobData; readonly delayMs: number } | undefined> {
     try {
       const status = await this.#options.manager.refresh(key);
+      this.#hopeless.delete(key);
       const delayMs = delayAfterStatus(status, this.#clock.now());
       return delayMs === undefined ? undefined : { data: { key }, delayMs };
     } catch (error) {
       const { delayMs, counts, isNews } = afterFailure(error, failures, this.#random);
-      if (isNews) this.#report(error, "refresh", key);
+      if (delayMs === undefined ? this.#hopeless.add(key) && isNews : isNews) this.#report(error, "refresh", key);
       const sum = failures + (counts ? 1 : 0);
       return delayMs === undefined ? undefined : { data: { key, ...(sum > 0 && { failures: sum }) }, delayMs };
     }
@@ -208,22 +218,26 @@ class QueuedRefresh implements RefreshJobs {
 
   async #sweep(): Promise<void> {
     const limit = this.#sweepLimit;
-    let found = 0;
+    let isCut = false;
     try {
       const late = await this.#findLate(limit);
-      found = late.length;
       for (const { key } of late) {
         if (this.#closing !== undefined) return;
         // A job that waits is left alone: it may wait because the server asked for it.
-        await this.#put({ key }, clampJobDelay(SWEEP_SPREAD_MS * this.#random(), 0), false);
+        if (!this.#hopeless.has(key)) await this.#put({ key }, this.#spreadMs(), false);
       }
+      // What was put in stays first in the list until it is refreshed, and some of it is nobody's: look beyond it.
+      this.#sweepLimit = Math.max(SWEEP_LIMIT, 2 * late.length);
+      isCut = late.length >= limit;
     } catch (error) {
       // One error for a queue that is lost, not one for each session.
       this.#report(error, "sweep", undefined);
     }
-    const isCut = found >= limit && limit < MAX_SWEEP_LIMIT;
-    this.#sweepLimit = isCut ? Math.min(MAX_SWEEP_LIMIT, 2 * limit) : SWEEP_LIMIT;
     this.#sweepIn(isCut ? MIN_PAUSE_MS : SWEEP_MS);
+  }
+
+  #spreadMs(): number {
+    return clampJobDelay(SWEEP_SPREAD_MS * this.#random(), 0);
   }
 
   /** Asks the store, with a deadline like that of the manager: five seconds. */
@@ -292,12 +306,8 @@ class QueuedRefresh implements RefreshJobs {
     }
   }
 
-  /** A listener that throws hurts nobody (requirements S-104). */
   #report(error: unknown, step: RefreshJobProblem["step"], key: string | undefined): void {
-    try {
-      this.#options.onError?.(error, { step, key });
-    } catch {
-      // The listener's own affair.
-    }
+    const { onError } = this.#options;
+    if (onError !== undefined) callIsolated(onError, error, { step, key });
   }
 }
