@@ -82,6 +82,9 @@ const ADVICE: Readonly<Record<string, readonly [what: string, action: ErrorActio
   ],
 };
 
+/** Connections that broke, and what has no word above. */
+const UNKNOWN = ["the database did not answer, or refused", "retry"] as const;
+
 interface Statements {
   readonly read: string;
   readonly insert: string;
@@ -281,11 +284,16 @@ class SqlStore implements PostgresStore {
   async lease(key: string, { ttlMs, signal }: Signal & { readonly ttlMs: number }): Promise<Lease | undefined> {
     const owner = crypto.randomUUID();
     const { takeLease, renewLease, dropLease } = this.#statements;
-    const rows = await this.#query("lease", takeLease, [key, owner, String(ttlMs)], signal);
-    if (rows.length === 0) return undefined;
     const release = async (): Promise<void> => {
       await this.#query("lease", dropLease, [key, owner], undefined);
     };
+    signal?.throwIfAborted();
+    const rows = await this.#query("lease", takeLease, [key, owner, String(ttlMs)], signal).catch((error: unknown) => {
+      // Perhaps only the answer was lost: then the row stands, nobody knows its owner, and all would wait for its end.
+      release().catch(() => undefined);
+      throw error;
+    });
+    if (rows.length === 0) return undefined;
     if (signal?.aborted === true) {
       // Whoever asked is gone, after waiting for a connection perhaps: nobody would give it back.
       await release();
@@ -386,7 +394,7 @@ function sqlStateOf(error: unknown): string {
 
 function storeError(operation: StoreError["operation"], cause: unknown, code: string): OAuthError {
   if (OAuthError.is(cause)) return cause;
-  const [what, action] = ADVICE[code] ?? ["the database did not answer, or refused", "retry"];
+  const [what, action] = (Object.hasOwn(ADVICE, code) ? ADVICE[code] : undefined) ?? UNKNOWN;
   const state = SQL_STATE.test(code) ? ` (${code})` : "";
   return new StoreError("store_unavailable", `PostgreSQL at "${operation}"${state}: ${what}`, operation, {
     action,

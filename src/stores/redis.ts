@@ -5,6 +5,7 @@
  */
 import { ConfigurationError, StoreError } from "../core/errors.ts";
 import type { ErrorAction } from "../core/errors.ts";
+import { hexOf } from "../lib/hex.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
 import { compareKeys, endOfPrefix } from "../lib/key-order.ts";
 import type { Lease, StoredRecord, TokenStore } from "../session/store.ts";
@@ -211,7 +212,7 @@ function scriptRunner(client: IoredisClient | NodeRedisClient): RunScript {
 
 async function sha1(text: string): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-1", new TextEncoder().encode(text));
-  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hexOf(new Uint8Array(digest));
 }
 
 class ScriptStore implements Required<TokenStore> {
@@ -262,10 +263,16 @@ class ScriptStore implements Required<TokenStore> {
     const keys = [`${this.#tag(this.#partitionOf(key))}lease:${key}`];
     const ask = async (script: ScriptName, values: string[], until?: AbortSignal): Promise<boolean> =>
       isOne(await this.#call("lease", script, keys, [owner, ...values], until));
-    if (!(await ask("takeLease", [wholeMs(ttlMs)], signal))) return undefined;
     const release = async (): Promise<void> => {
       await ask("dropLease", []);
     };
+    signal?.throwIfAborted();
+    const isTaken = await ask("takeLease", [wholeMs(ttlMs)], signal).catch((error: unknown) => {
+      // Perhaps only the answer was lost: then it stands, nobody knows its owner, and all would wait for its end.
+      release().catch(() => undefined);
+      throw error;
+    });
+    if (!isTaken) return undefined;
     if (signal?.aborted === true) {
       // Whoever asked is gone, after waiting for a connection perhaps: nobody would give it back.
       await release();

@@ -174,7 +174,7 @@ describe("schedule", () => {
     expect(problems).toMatchObject([{ error: { name: "TimeoutError" }, step: "schedule" }]);
   });
 
-  test.each<[string, RefreshJobsOptions["onError"]]>([
+  test.each<[string, NonNullable<RefreshJobsOptions["onError"]>]>([
     [
       "throws",
       () => {

@@ -20,6 +20,15 @@ async function failureOf(run: Promise<unknown>): Promise<StoreError> {
   return error as StoreError;
 }
 
+/** Asks until there is something. */
+async function soon<T>(ask: () => Promise<T | undefined>): Promise<T> {
+  for (;;) {
+    const found = await ask();
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
 describe("postgresStore on PGlite", () => {
   const db = new PGlite();
   const store = postgresStore({ client: db });
@@ -157,10 +166,38 @@ describe("postgresStore on PGlite", () => {
       expect(`${error.message} ${JSON.stringify(error)} ${JSON.stringify(error.cause)}`).not.toContain(secret);
     });
 
+    test.each(["constructor", "__proto__", "toString"])(
+      "S-101 a code that is %j is a failure that may pass",
+      async (code) => {
+        const client = { query: () => Promise.reject(Object.assign(new Error("odd"), { code })) };
+        const error = await failureOf(postgresStore({ client }).read("key", {}));
+        expect(error).toMatchObject({ code: "store_unavailable", action: "retry" });
+        expect(error.message).toBe('PostgreSQL at "read": the database did not answer, or refused');
+      },
+    );
+
     test("a client that changes texts is found out", async () => {
       const client: PostgresQueryClient = { query: () => Promise.resolve({ rows: [{ value: 1, version: "1" }] }) };
       expect((await failureOf(postgresStore({ client }).read("key", {}))).message).toMatch(/no text for "value"/);
     });
+  });
+
+  test("R-45 a lease whose answer was lost blocks nobody", async () => {
+    let loses = true;
+    const lossy = postgresStore({
+      client: {
+        async query(text, values) {
+          const result = await db.query(text, values);
+          const isLost = loses;
+          loses = false;
+          if (isLost) throw new Error("Connection terminated unexpectedly");
+          return result;
+        },
+      },
+    });
+    expect(await failureOf(lossy.lease("lost", { ttlMs: 600_000 }))).toMatchObject({ operation: "lease" });
+    const next = await soon(() => store.lease("lost", { ttlMs: 600_000 }));
+    await next.release();
   });
 
   describe("signals", () => {

@@ -25,6 +25,15 @@ function sleep(durationMs: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, durationMs));
 }
 
+/** Asks until there is something. */
+async function soon<T>(ask: () => Promise<T | undefined>): Promise<T> {
+  for (;;) {
+    const found = await ask();
+    if (found !== undefined) return found;
+    await sleep(10);
+  }
+}
+
 /** A client that answers every script with what it is given. */
 function answering(answer: () => Promise<unknown>): IoredisClient {
   return { eval: answer, evalsha: answer };
@@ -351,6 +360,12 @@ describe.skipIf(noRedis !== undefined)(`redisStore on Redis ${noRedis ?? ""}`, (
       const again = await wired.write("lost-node", { value: "again" }, { ifVersion: first });
       expect(again === undefined).toBe(read?.record.value === "new");
       await wired.delete("lost-node", {});
+      // A lease that was given to nobody blocks nobody.
+      await wired.lease("warm", { ttlMs: 1 }); // the script is known, so that it is sent once
+      wire.loseNextAnswer();
+      await failureOf(wired.lease("lost-node", { ttlMs: 600_000 }));
+      const next = await soon(() => store.lease("lost-node", { ttlMs: 600_000 }));
+      await next.release();
       client.destroy();
       await wire.close();
     });

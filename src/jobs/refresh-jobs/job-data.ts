@@ -1,3 +1,5 @@
+import { hexOf } from "../../lib/hex.ts";
+
 /** What a job carries. Holds no secret; the key has the application's subject and tenant in it. */
 export interface RefreshJobData {
   /** `TokenSession.key`. */
@@ -22,5 +24,5 @@ export function readJobData(data: unknown): RefreshJobData | undefined {
  */
 export async function jobIdOf(key: string): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key)));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hexOf(digest);
 }
