@@ -9,6 +9,7 @@ import type { Clock } from "../lib/clock.ts";
 import { MAX_CHUNKS, countChunks, formatChunks, formatRemovals, readChunks, sentBytes } from "../lib/cookie-chunks.ts";
 import type { CookieForm, ReceivedChunks } from "../lib/cookie-chunks.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
+import { randomId } from "../lib/random-id.ts";
 import { KeyRing } from "../lib/sealing/key-ring.ts";
 import { INSPECT, REDACTED } from "../lib/redact.ts";
 import { addressOf, openSealed, readSealedBy, sealText, sealedLength } from "../lib/sealing/seal.ts";
@@ -66,9 +67,6 @@ const LARGEST_MAX_BYTES = 15_360;
 
 /** Servers whose clocks are apart by less are one deployment. */
 const CLOCK_TOLERANCE_MS = 300_000;
-
-/** Enough that no two versions of a record are the same. */
-const VERSION_BYTES = 12;
 
 /**
  * Opens the cookies of one request as a store. Make one for each request, and a `TokenManager` with it.
@@ -167,7 +165,7 @@ class BrowserStore implements CookieStore {
     const records = living(await this.#all(), now);
     const before = records.get(key);
     if (before?.version !== ifVersion) return undefined;
-    const version = newVersion();
+    const version = randomId();
     const changed = new Map(records);
     changed.set(key, { record: { ...record }, version, until: before?.until ?? now + maxAgeMs });
     // Before anything is kept: what does not fit is refused, and what was there stays.
@@ -341,9 +339,4 @@ function endOf(records: ReadonlyMap<string, Kept>): number {
 
 function living(records: Map<string, Kept>, now: number): ReadonlyMap<string, Kept> {
   return new Map([...records].filter(([, { record, until }]) => until > now && (record.deleteAfter ?? Infinity) > now));
-}
-
-function newVersion(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(VERSION_BYTES));
-  return [...bytes].map((byte) => byte.toString(36).padStart(2, "0")).join("");
 }

@@ -145,7 +145,7 @@ class FileStore implements Required<TokenStore> {
       const version = await this.#records.write(folder, formatKeyedRecord({ key, record }), ifVersion, () =>
         signal?.throwIfAborted(),
       );
-      // Upkeep where nobody lists: a record that begins pays for its neighbours.
+      // Upkeep where nobody lists: a record that begins pays for some of its neighbours.
       if (ifVersion === undefined && version !== undefined) await quietly(this.#shelves.tidy(dirname(folder)));
       return version;
     });
@@ -378,7 +378,7 @@ const files: RegisterFiles = {
   async makeFolder(path, durable) {
     const first = await fs.mkdir(path, { recursive: true, mode: FOLDER_MODE });
     if (first === undefined || !durable) return;
-    for (let made = path; made.length >= first.length; made = dirname(made)) await files.sync(dirname(made));
+    for (let made = path; made.length >= first.length; made = dirname(made)) await files.syncFolder(dirname(made));
   },
   moveFolder: (from, to) =>
     orIf(MOVE_REFUSED, false, async () => {
@@ -391,7 +391,7 @@ const files: RegisterFiles = {
     const stats = await orIf("ENOENT", undefined, () => fs.lstat(path));
     return stats !== undefined && systemClock.now() - stats.mtimeMs > ABANDONED_MS;
   },
-  async sync(folder) {
+  async syncFolder(folder) {
     if (process.platform === "win32") return; // folders cannot be opened there
     const handle = await openIfThere(folder, constants.O_RDONLY | O_DIRECTORY);
     try {

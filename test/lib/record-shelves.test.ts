@@ -29,7 +29,7 @@ function running(model: FolderModel): RegisterFiles {
     remove: (path) => run((files) => files.remove(path)),
     removeFolder: (path) => run((files) => files.removeFolder(path)),
     isAbandoned: (path) => run((files) => files.isAbandoned(path)),
-    sync: (folder) => run((files) => files.sync(folder)),
+    syncFolder: (folder) => run((files) => files.syncFolder(folder)),
   };
 }
 
@@ -83,4 +83,49 @@ test("lists what stands, reads again only what changed, and drops what is over",
   await shelves.tidy("room/none");
   await shelves.tidy("room/aa");
   await forEachShelf(files, "nothing", () => Promise.reject(new Error("there is no shelf")));
+});
+
+test("a record that begins looks after a few neighbours, not after all, and in time after each", async () => {
+  const model = new FolderModel(seededRandom(1));
+  const files = running(model);
+  let looks = 0;
+  const counting: RegisterFiles = {
+    ...files,
+    read(path) {
+      looks += 1;
+      return files.read(path);
+    },
+  };
+  const register = new FileRegister(files, { durable: true });
+  const shelves = new RecordShelves(files, new FileRegister(counting, { durable: true }), () => 100);
+  for (let number = 1; number <= 60; number += 1) {
+    const record = { value: "", deleteAfter: number % 2 === 0 ? 99 : 101 };
+    await register.write(place(number), formatKeyedRecord({ key: "key", record }), undefined, () => undefined);
+  }
+  await shelves.tidy("room/aa");
+  // Each is read once, and once more where it is removed.
+  expect(looks).toBeGreaterThanOrEqual(8);
+  expect(looks).toBeLessThanOrEqual(24);
+  const left = (): number => [...(model.look("room/aa")?.keys() ?? [])].length;
+  while (left() > 30) await shelves.tidy("room/aa");
+  expect(left()).toBe(30);
+});
+
+test("S-097 what a dead process left in the folder of a record is removed by who lists, and the record stays", async () => {
+  const model = new FolderModel(seededRandom(1), { abandoned: 1 });
+  const files = running(model);
+  const register = new FileRegister(files, { durable: true });
+  const shelves = new RecordShelves(files, register, () => 100);
+  const record = formatKeyedRecord({ key: "key", record: { value: "" } });
+  for (const number of [1, 2, 3]) await register.write(place(number), record, undefined, () => undefined);
+  await files.create(`${place(1)}/new-0123`, "stands aa\nsecret", true);
+  // Died at a delete: after its end was written, and after that was all there was.
+  const life = [...(model.look(place(2))?.keys() ?? [])].find((name) => name.startsWith("life-")) ?? "";
+  await files.create(`${place(2)}/${life.slice("life-".length)}-2`, "ended bb\n", true);
+  const other = [...(model.look(place(3))?.keys() ?? [])].find((name) => name.startsWith("life-")) ?? "";
+  await files.remove(`${place(3)}/${other}`);
+  expect((await shelves.list("room", undefined)).map(({ folder }) => folder)).toEqual([place(1)]);
+  expect([...(model.look("room/aa")?.keys() ?? [])]).toEqual([nameOf(1)]);
+  expect([...(model.look(place(1))?.keys() ?? [])].filter((name) => name.startsWith("new-"))).toEqual([]);
+  expect((await register.read(place(1)))?.body).toBe(record);
 });

@@ -141,6 +141,23 @@ describe.each(OPERATIONS)("S-097 $name that ends at any of its steps", (operatio
   });
 });
 
+test("S-097 a file with tokens that a killed writer left goes after an hour, although nobody writes that record", async () => {
+  const { store, directory, version = "" } = await openStore(false);
+  const rehearsal = await openStore(false);
+  const steps = await stepsOf(() => perform(rehearsal.store, { does: "write" } as Operation, rehearsal.version));
+  const task = { directory, key: KEY, does: "write", value: "new", signal: "SIGKILL", ifVersion: version } as const;
+  await processes.run({ ...task, atStep: 1 + steps.indexOf("link") }).ended;
+  const left = async (): Promise<string[]> => (await filesIn(directory)).filter((path) => path.includes("/new-"));
+  const [file = ""] = await left();
+  await store.keys({ limit: 1 });
+  expect(await left()).toEqual([file]);
+  const old = new Date(Date.now() - HOUR_AND_MORE);
+  await utimes(file, old, old);
+  await fileStore({ directory }).due({ before: 1, limit: 1 });
+  expect(await left()).toEqual([]);
+  expect((await store.read(KEY, {}))?.version).toBe(version);
+});
+
 test("S-097 a full disk, a read-only one and a broken one leave the old content, and say so", async () => {
   for (const [code, name] of [
     ["ENOSPC", "writeFile"],

@@ -1,3 +1,5 @@
+import { randomId } from "../random-id.ts";
+
 /** What a register needs of a file system. No path holds a secret. Everything else throws whatever the platform throws. */
 export interface RegisterFiles {
   /** Gives the names in a folder; `undefined` if there is no such folder. */
@@ -19,7 +21,7 @@ export interface RegisterFiles {
   /** Whether a file or folder is so old that whoever made it must have given it up. */
   isAbandoned(path: string): Promise<boolean>;
   /** Puts the names in a folder on the disk, if it is still there. */
-  sync(folder: string): Promise<void>;
+  syncFolder(folder: string): Promise<void>;
 }
 
 /** What stands in a register. */
@@ -66,8 +68,6 @@ const NUMBERED = /^([0-9a-f]+)-(\d{1,15})$/;
 /** Files and folders that somebody has not finished yet. */
 const NEW = "new-";
 
-const ID_BYTES = 12;
-
 /**
  * One value that many processes compare and set without a lock, in a folder of its own.
  *
@@ -87,13 +87,6 @@ export class FileRegister {
   constructor(files: RegisterFiles, options: { readonly durable: boolean }) {
     this.#files = files;
     this.#durable = options.durable;
-  }
-
-  /** Gives the version that stands, by names alone; `undefined` if there is nothing, or it may have ended. */
-  async peek(folder: string): Promise<string | undefined> {
-    const names = await this.#files.list(folder);
-    const life = names && lifeOf(names);
-    return names === undefined || life === undefined ? undefined : formatVersion(life, highestOf(names, life));
   }
 
   /** @throws {@link RegisterTrouble} */
@@ -211,6 +204,20 @@ export class FileRegister {
     }
   }
 
+  /** Removes from a register's folder what others began to write and gave up. */
+  async sweepWrites(folder: string, names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      if (!name.startsWith(NEW) || !(await this.#files.isAbandoned(`${folder}/${name}`))) continue;
+      await this.#files.remove(`${folder}/${name}`);
+    }
+  }
+
+  /** Takes away what a remover left that died at it. Does nothing where something stands. */
+  async clearEnded(folder: string): Promise<void> {
+    const seen = await this.#look(folder);
+    if (seen === undefined || seen.ended) await this.#clear(folder, seen?.life);
+  }
+
   /** Removes a folder that nobody else knows. */
   async #discard(folder: string): Promise<void> {
     for (const name of (await this.#files.list(folder)) ?? []) await this.#files.remove(`${folder}/${name}`);
@@ -274,12 +281,9 @@ export class FileRegister {
 
   /** Removes what is below the highest, the lowest first: who lists meanwhile must not take one of them for the highest. */
   async #tidy(folder: string, names: readonly string[], life: string, highest: number): Promise<void> {
+    await this.sweepWrites(folder, names);
     const outdated: [number, string][] = [];
     for (const name of names) {
-      if (name.startsWith(NEW)) {
-        if (await this.#files.isAbandoned(`${folder}/${name}`)) await this.#files.remove(`${folder}/${name}`);
-        continue;
-      }
       const match = NUMBERED.exec(name);
       if (match === null) continue;
       const number = match[1] === life ? Number(match[2]) : 0;
@@ -303,8 +307,14 @@ export class FileRegister {
   }
 
   async #sync(folder: string): Promise<void> {
-    if (this.#durable) await this.#files.sync(folder);
+    if (this.#durable) await this.#files.syncFolder(folder);
   }
+}
+
+/** Gives the version that stands, by names alone; `undefined` if there is nothing. It may have ended. */
+export function versionIn(names: readonly string[]): string | undefined {
+  const life = lifeOf(names);
+  return life === undefined ? undefined : formatVersion(life, highestOf(names, life));
 }
 
 function lifeOf(names: readonly string[]): string | undefined {
@@ -341,9 +351,4 @@ function parseFile(text: string): Pick<Seen, "ids" | "ended" | "body"> {
   if (line === null) return { ids: [], ended: false, body: undefined };
   const ended = line[1] === "ended";
   return { ids: (line[2] ?? "").split(","), ended, body: ended ? undefined : text.slice(end + 1) };
-}
-
-function randomId(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(ID_BYTES));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,3 +1,4 @@
+import { randomId } from "../random-id.ts";
 import type { FileRegister, Standing } from "./file-register.ts";
 
 /** What time it is on this machine, by the clocks that processes of one machine share. */
@@ -20,6 +21,8 @@ export interface MachineLease {
   readonly pid: number;
   /** Names the processes among which `pid` is one; absent where nobody can tell. */
   readonly pidSpace?: string;
+  /** Tells this lease from all others of the same holder. */
+  readonly owner?: string;
   /** When that process began, in whatever the platform counts: another process with the same `pid` has another one. */
   readonly processStart?: string;
 }
@@ -69,8 +72,15 @@ export class MachineLeases {
   async take(folder: string, ttlMs: number, proceed: () => void): Promise<HeldLease | undefined> {
     const standing = await this.#register.read(folder);
     if (standing !== undefined && !(await this.#isFree(standing))) return undefined;
-    const taken = await this.#write(folder, ttlMs, standing?.version, proceed);
-    return taken && this.#hold(folder, taken);
+    const owner = randomId();
+    try {
+      const taken = await this.#write(folder, owner, ttlMs, standing?.version, proceed);
+      return taken && this.#hold(folder, owner, taken);
+    } catch (error) {
+      // Written or not: nobody else knows the owner, and all would wait for its end.
+      this.#drop(folder, owner).catch(() => undefined);
+      throw error;
+    }
   }
 
   /** Removes a lease that nobody holds. */
@@ -89,19 +99,34 @@ export class MachineLeases {
 
   async #write(
     folder: string,
+    owner: string,
     ttlMs: number,
     ifVersion: string | undefined,
     proceed: () => void,
   ): Promise<Taken | undefined> {
     // Before the write: a pause in it shortens the lease, and never makes two of it.
     const takenAt = this.#machine.now();
-    const lease: MachineLease = { takenAt, ttlMs, ...this.#machine.self };
+    const lease: MachineLease = { takenAt, ttlMs, ...this.#machine.self, owner };
     const version = await this.#register.write(folder, JSON.stringify(lease), ifVersion, proceed);
     return version === undefined ? undefined : { version, lease };
   }
 
-  #hold(folder: string, taken: Taken): HeldLease {
+  /** Gives the version of what this owner holds, whatever became of its last write. */
+  async #versionOf(folder: string, owner: string): Promise<string | undefined> {
+    const standing = await this.#register.read(folder);
+    const isOurs = standing?.body !== undefined && parseMachineLease(standing.body)?.owner === owner;
+    return isOurs ? standing.version : undefined;
+  }
+
+  async #drop(folder: string, owner: string): Promise<void> {
+    const version = await this.#versionOf(folder, owner);
+    if (version !== undefined) await this.#register.remove(folder, version, () => undefined);
+  }
+
+  #hold(folder: string, owner: string, taken: Taken): HeldLease {
     let held: Taken | undefined = taken;
+    /** A write failed, and may have been done all the same. */
+    let isUnsure = false;
     let last: Promise<unknown> = Promise.resolve();
     // One after the other: a release must know the version that a renewal is writing.
     const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -113,12 +138,16 @@ export class MachineLeases {
       renew: (ttlMs) =>
         inTurn(async () => {
           if (held === undefined || isLeaseOver(held.lease, this.#machine.now())) return false;
-          held = await this.#write(folder, ttlMs, held.version, () => undefined);
+          const version = isUnsure ? await this.#versionOf(folder, owner) : held.version;
+          isUnsure = true;
+          held = version === undefined ? undefined : await this.#write(folder, owner, ttlMs, version, () => undefined);
+          isUnsure = false;
           return held !== undefined;
         }),
       release: () =>
         inTurn(async () => {
-          if (held !== undefined) await this.#register.remove(folder, held.version, () => undefined);
+          if (isUnsure) await this.#drop(folder, owner);
+          else if (held !== undefined) await this.#register.remove(folder, held.version, () => undefined);
           held = undefined;
         }),
     };
@@ -139,7 +168,7 @@ export function parseMachineLease(text: string): MachineLease | undefined {
   } catch {
     return undefined;
   }
-  const { takenAt, ttlMs, pid, pidSpace, processStart } = membersOf(value);
+  const { takenAt, ttlMs, pid, pidSpace, owner, processStart } = membersOf(value);
   const { elapsedMs, wallMs, boot, origin } = membersOf(takenAt);
   if (!isNumber(elapsedMs) || !isNumber(wallMs) || !isNumber(ttlMs) || !isNumber(pid)) return undefined;
   if (typeof boot !== "string" || typeof origin !== "string") return undefined;
@@ -148,6 +177,7 @@ export function parseMachineLease(text: string): MachineLease | undefined {
     ttlMs,
     pid,
     ...(typeof pidSpace === "string" && { pidSpace }),
+    ...(typeof owner === "string" && { owner }),
     ...(typeof processStart === "string" && { processStart }),
   };
 }

@@ -1,6 +1,8 @@
+import { systemRandom } from "../system-random.ts";
+import { forEachAtOnce } from "../turns.ts";
+import { versionIn } from "./file-register.ts";
 import type { FileRegister, RegisterFiles } from "./file-register.ts";
 import { parseKeyedRecord } from "./record-text.ts";
-import { forEachAtOnce } from "../turns.ts";
 
 /** What a listing says of a record. */
 export interface ListedRecord {
@@ -13,6 +15,9 @@ export interface ListedRecord {
 
 /** Folders looked into at once. */
 const SCANNERS = 16;
+
+/** Records that one that begins looks after: more than one, so that what is over never outgrows what is not. */
+const NEIGHBOURS = 8;
 
 /** Folders of registers; everything else on a shelf is unfinished or not ours. */
 const REGISTER_NAME = /^[0-9a-f]{64}$/;
@@ -52,7 +57,7 @@ export class RecordShelves {
       signal?.throwIfAborted();
       await this.#records.sweep(shelf, names);
       for (const folder of registers) {
-        const listed = await this.#look(folder);
+        const listed = await this.#tidyRecord(folder);
         if (listed !== undefined) found.set(folder, listed);
       }
     });
@@ -60,17 +65,23 @@ export class RecordShelves {
     return [...found.values()];
   }
 
-  /** Does for one shelf what a listing does for all. */
+  /** Does for some records of a shelf, from a random one on, what a listing does for all. */
   async tidy(shelf: string): Promise<void> {
     const names = (await this.#files.list(shelf)) ?? [];
     await this.#records.sweep(shelf, names);
-    for (const name of names) if (REGISTER_NAME.test(name)) await this.#look(`${shelf}/${name}`);
+    const registers = names.filter((name) => REGISTER_NAME.test(name));
+    const from = Math.floor(systemRandom() * registers.length);
+    const some = [...registers.slice(from), ...registers.slice(0, from)].slice(0, NEIGHBOURS);
+    for (const name of some) await this.#tidyRecord(`${shelf}/${name}`);
   }
 
-  async #look(folder: string): Promise<ListedRecord | undefined> {
+  /** Removes a record that is over, and in the folder of one that is not what nobody finished. */
+  async #tidyRecord(folder: string): Promise<ListedRecord | undefined> {
+    const names = await this.#files.list(folder);
+    if (names === undefined) return undefined;
+    await this.#records.sweepWrites(folder, names);
     const known = this.#known.get(folder);
-    const isKnown = known !== undefined && (await this.#records.peek(folder)) === known.version;
-    const listed = isKnown ? known : await this.#read(folder);
+    const listed = known !== undefined && known.version === versionIn(names) ? known : await this.#read(folder);
     if (listed?.deleteAfter === undefined || listed.deleteAfter > this.#now()) return listed;
     await this.#records.remove(folder, listed.version, () => undefined);
     return undefined;
@@ -78,8 +89,12 @@ export class RecordShelves {
 
   async #read(folder: string): Promise<ListedRecord | undefined> {
     const standing = await this.#records.read(folder);
-    const parsed = parseKeyedRecord(standing?.body ?? "");
-    if (standing === undefined || parsed === undefined) return undefined;
+    if (standing === undefined) {
+      await this.#records.clearEnded(folder);
+      return undefined;
+    }
+    const parsed = parseKeyedRecord(standing.body ?? "");
+    if (parsed === undefined) return undefined;
     const { dueAt, deleteAfter } = parsed.record;
     return { folder, version: standing.version, key: parsed.key, dueAt, deleteAfter };
   }

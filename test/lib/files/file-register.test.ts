@@ -96,6 +96,8 @@ async function play({ seed, actors: count, calls, deaths = 0, ...rest }: Schedul
         } else {
           begin(actor, "sweep");
           await register.sweep("room/shelf", (await actor.files.list("room/shelf")) ?? []);
+          await register.sweepWrites(PLACE, (await actor.files.list(PLACE)) ?? []);
+          await register.clearEnded(PLACE);
         }
       } catch (error) {
         if (!(error instanceof RegisterTrouble)) throw error;

@@ -116,7 +116,7 @@ export class FolderModel {
           if (folder instanceof Map && folder.size === 0) this.#parent(path)?.delete(nameOf(path));
         }),
       isAbandoned: () => turn(() => this.#random() < this.#abandoned),
-      sync: () => Promise.resolve(),
+      syncFolder: () => Promise.resolve(),
     };
     const actor: Actor = { files, step: undefined };
     return actor;

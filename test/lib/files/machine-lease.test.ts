@@ -4,7 +4,9 @@ import { describeMachine } from "../../../src/lib/files/machine.ts";
 import type { MachineSystem } from "../../../src/lib/files/machine.ts";
 import { MachineLeases, isLeaseOver, parseMachineLease } from "../../../src/lib/files/machine-lease.ts";
 import type { MachineLease, MachineTime } from "../../../src/lib/files/machine-lease.ts";
+import type { RegisterFiles } from "../../../src/lib/files/file-register.ts";
 import { FolderModel, seededRandom } from "./folder-model.ts";
+import type { Actor } from "./folder-model.ts";
 
 const WALL = 1_800_000_000_000;
 const at = (changes: Partial<MachineTime> = {}): MachineTime => ({
@@ -40,7 +42,7 @@ describe("R-45 a lease ends by the machine's own clock", () => {
 
   test("what was written whole is read, and nothing else", () => {
     expect(parseMachineLease(JSON.stringify(lease))).toEqual(lease);
-    const full = { ...lease, pidSpace: "pid:[1]", processStart: "99" };
+    const full = { ...lease, pidSpace: "pid:[1]", owner: "aa", processStart: "99" };
     expect(parseMachineLease(JSON.stringify(full))).toEqual(full);
     const broken = ["", "{", "null", "[]", "{}", JSON.stringify({ ...lease, ttlMs: "1" })];
     const noBoot = JSON.stringify({ ...lease, takenAt: { ...at(), boot: 1 } });
@@ -117,29 +119,137 @@ describe("R-68 whether a holder is dead", () => {
   });
 });
 
+/** Takes each step of one process at once. */
+async function settle<T>(actor: Actor, work: Promise<T>): Promise<T> {
+  const state = { over: false };
+  const done = (): void => void (state.over = true);
+  work.then(done, done);
+  while (!state.over) {
+    await new Promise((resolve) => setImmediate(resolve));
+    actor.step?.();
+  }
+  return work;
+}
+
 test("a lease that is over is not renewed, although nobody took it", async () => {
   const actor = new FolderModel(seededRandom(1)).actor();
   let elapsedMs = 0;
   const machine = { self: { pid: 1 }, now: () => at({ elapsedMs }), isDead: () => Promise.resolve(false) };
   const leases = new MachineLeases(new FileRegister(actor.files, { durable: false }), machine);
-  const settle = async <T>(work: Promise<T>): Promise<T> => {
-    const state = { over: false };
-    void work.finally(() => (state.over = true));
-    while (!state.over) {
-      await new Promise((resolve) => setImmediate(resolve));
-      actor.step?.();
-    }
-    return work;
-  };
-  const held = await settle(leases.take("room/shelf/lease", 100, () => undefined));
+  const held = await settle(
+    actor,
+    leases.take("room/shelf/lease", 100, () => undefined),
+  );
   elapsedMs = 99;
   expect(held).toBeDefined();
-  expect(held && (await settle(held.renew(100)))).toBe(true);
+  expect(held && (await settle(actor, held.renew(100)))).toBe(true);
   elapsedMs = 199;
-  expect(held && (await settle(held.renew(100)))).toBe(false);
-  await settle(leases.dropFree("room/shelf/lease"));
-  await settle(leases.dropFree("room/shelf/lease"));
-  expect(held && (await settle(held.renew(100)))).toBe(false);
+  expect(held && (await settle(actor, held.renew(100)))).toBe(false);
+  await settle(actor, leases.dropFree("room/shelf/lease"));
+  await settle(actor, leases.dropFree("room/shelf/lease"));
+  expect(held && (await settle(actor, held.renew(100)))).toBe(false);
+});
+
+describe("R-46 a disk that fails after the decisive step", () => {
+  const PLACE = "room/shelf/lease";
+
+  /** A process whose disk fails at what comes after a link or a move, as often as told. */
+  function openLeases(): {
+    readonly leases: MachineLeases;
+    readonly actor: Actor;
+    readonly model: FolderModel;
+    readonly failAfterNext: () => void;
+  } {
+    const model = new FolderModel(seededRandom(1));
+    const actor = model.actor();
+    let fails: "no" | "next" | "now" = "no";
+    const files: RegisterFiles = {
+      ...actor.files,
+      async list(folder) {
+        if (fails === "now") {
+          fails = "no";
+          throw new Error("the disk");
+        }
+        return actor.files.list(folder);
+      },
+      async link(from, to) {
+        const done = await actor.files.link(from, to);
+        if (fails === "next") fails = "now";
+        return done;
+      },
+      async moveFolder(from, to) {
+        const done = await actor.files.moveFolder(from, to);
+        if (fails !== "next") return done;
+        fails = "no";
+        throw new Error("the disk");
+      },
+    };
+    const machine = { self: { pid: 1 }, now: () => at(), isDead: () => Promise.resolve(false) };
+    return {
+      leases: new MachineLeases(new FileRegister(files, { durable: false }), machine),
+      actor,
+      model,
+      failAfterNext: () => void (fails = "next"),
+    };
+  }
+
+  test("a renewal that was written goes on being ours: it is renewed again, and given back", async () => {
+    for (const renewsAgain of [true, false]) {
+      const { leases, actor, model, failAfterNext } = openLeases();
+      const held = await settle(
+        actor,
+        leases.take(PLACE, 100, () => undefined),
+      );
+      if (held === undefined) throw new Error("it was free");
+      failAfterNext();
+      await expect(settle(actor, held.renew(100))).rejects.toThrow("the disk");
+      if (renewsAgain) expect(await settle(actor, held.renew(100))).toBe(true);
+      await settle(actor, held.release());
+      expect(model.look("room/shelf")?.size).toBe(0);
+    }
+  });
+
+  test("one that was taken, and whose taker does not know it, is given back at once", async () => {
+    const { leases, actor, model, failAfterNext } = openLeases();
+    failAfterNext();
+    await expect(
+      settle(
+        actor,
+        leases.take(PLACE, 100, () => undefined),
+      ),
+    ).rejects.toThrow("the disk");
+    // Nobody waits for it.
+    while ((model.look("room/shelf")?.size ?? 0) > 0)
+      await settle(actor, new Promise((resolve) => setImmediate(resolve)));
+    expect(
+      await settle(
+        actor,
+        leases.take(PLACE, 100, () => undefined),
+      ),
+    ).toBeDefined();
+  });
+
+  test("another's is not ours, whatever failed before", async () => {
+    const { leases, actor, failAfterNext } = openLeases();
+    const register = new FileRegister(actor.files, { durable: false });
+    const held = await settle(
+      actor,
+      leases.take(PLACE, 100, () => undefined),
+    );
+    failAfterNext();
+    await expect(held && settle(actor, held.renew(100))).rejects.toThrow("the disk");
+    await settle(
+      actor,
+      register.remove(PLACE, undefined, () => undefined),
+    );
+    const other = await settle(
+      actor,
+      leases.take(PLACE, 100, () => undefined),
+    );
+    expect(held && (await settle(actor, held.renew(100)))).toBe(false);
+    await settle(actor, held?.release() ?? Promise.resolve());
+    expect(other && (await settle(actor, other.renew(100)))).toBe(true);
+  });
 });
 
 const SCHEDULES = Number(process.env["REGISTER_SCHEDULES"] ?? 500);
