@@ -7,24 +7,30 @@ import { ConfigurationError, OAuthError, StoreError } from "../core/errors.ts";
 import { systemClock } from "../lib/clock.ts";
 import type { Clock } from "../lib/clock.ts";
 import { DataKeys, KeyProviderFailure } from "../lib/sealing/data-keys.ts";
-import type { DataKeyContext, DataKeyOptions, KeyProvider } from "../lib/sealing/data-keys.ts";
+import type { DataKeyOptions, KeyProvider } from "../lib/sealing/data-keys.ts";
+import { callIsolated } from "../lib/call-isolated.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
+import { JoinedKeys } from "../lib/sealing/joined-keys.ts";
 import { KeyRing, createKeyRing } from "../lib/sealing/key-ring.ts";
 import type { RingKey, SealKeys } from "../lib/sealing/key-ring.ts";
 import { INSPECT, REDACTED } from "../lib/redact.ts";
-import { addressOf, openSealed, readSealedBy, sealText } from "../lib/sealing/seal.ts";
 import { isSealedNow, openRecord, sealRecord } from "../lib/sealing/sealed-record.ts";
-import type { SealPlace } from "../lib/sealing/seal.ts";
 import type { OpenedRecord, RecordPlace } from "../lib/sealing/sealed-record.ts";
 import type { StoredRecord, TokenStore } from "../session/store.ts";
 
 export type { DataKeyContext, DataKeyOptions, KeyProvider } from "../lib/sealing/data-keys.ts";
 export type { KeyRing, RingKey } from "../lib/sealing/key-ring.ts";
+export { localKeyProvider } from "../lib/sealing/local-key-provider.ts";
 
 /** How to seal. */
 export interface EncryptedStoreOptions {
   /** A ring of keys of your own, made by {@link keyRing}, or a key service. */
   readonly keys: KeyRing | KeyProvider;
+  /**
+   * What else opens, and seals nothing: the ring while records move from it to a key service, the service on the way back.
+   * Never of the same kind as `keys`: one ring holds many keys, one provider asks many services.
+   */
+  readonly alsoOpens?: KeyRing | KeyProvider;
   /** With a {@link KeyProvider} only. */
   readonly dataKeys?: DataKeyOptions;
   /** Default is the system's. */
@@ -70,7 +76,8 @@ export interface EncryptedStore extends TokenStore {
    * version it read, so it never undoes what somebody else wrote.
    *
    * @throws `ConfigurationError` `store_incapable` where the store inside cannot list keys or compare versions;
-   * {@link StoreError} if the store or the key provider fails; the abort reason.
+   * {@link StoreError} if the store or the key provider fails; TypeError `invalid_argument` if the key provider gives
+   * what is no answer; the abort reason.
    */
   reseal(options?: ResealOptions): Promise<ResealProgress>;
 }
@@ -115,44 +122,6 @@ export function keyRing(keys: readonly RingKey[]): KeyRing {
 }
 
 /**
- * Stands in for a key service, for tests and development: wraps data keys with a ring in this process. Says `"key_gone"`
- * once the ring no longer has the key.
- *
- * @example
- *
- * ```ts
- * import { memoryStore } from "warehouse-oauth";
- * import { encryptedStore, keyRing, localKeyProvider } from "warehouse-oauth/stores/encrypted";
- *
- * const ring = keyRing([{ id: "dev", key: crypto.getRandomValues(new Uint8Array(32)) }]);
- * export const store = encryptedStore(memoryStore(), { keys: localKeyProvider(ring) });
- * ```
- */
-export function localKeyProvider(ring: KeyRing): KeyProvider {
-  const encoder = new TextEncoder();
-  const placeOf = async ({ tenant, purpose }: DataKeyContext): Promise<SealPlace> => ({
-    purpose: "data-key",
-    address: await addressOf(JSON.stringify([tenant ?? "", purpose])),
-  });
-  return Object.freeze<KeyProvider>({
-    async wrap(dataKey, context) {
-      const key = await ring.sealing("data-key");
-      const text = await sealText(String.fromCharCode(...dataKey), await placeOf(context), key);
-      return { keyId: key.id, wrapped: encoder.encode(text) };
-    },
-    async unwrap({ wrapped }, context) {
-      const text = new TextDecoder().decode(wrapped);
-      const sealedBy = readSealedBy(text, await placeOf(context));
-      if (sealedBy === undefined) return "unreadable";
-      const key = await ring.opening("data-key", context.tenant, sealedBy);
-      if (key === undefined) return "key_gone";
-      const dataKey = await openSealed(text, key);
-      return dataKey === undefined ? "unreadable" : Uint8Array.from(dataKey, (byte) => byte.charCodeAt(0));
-    },
-  });
-}
-
-/**
  * Wraps a store so that it keeps sealed text only, bound to the key it is kept under.
  *
  * @throws `ConfigurationError` `config_invalid`.
@@ -174,21 +143,31 @@ export function encryptedStore(store: TokenStore, options: EncryptedStoreOptions
   if (typeof store !== "object" || (store as unknown) === null) throw invalidArgument('"store" must be a TokenStore');
   if (typeof options !== "object" || (options as unknown) === null)
     throw invalidArgument('"options" must be an object');
-  const { keys, dataKeys, clock = systemClock } = options;
-  if (keys instanceof KeyRing) {
-    if (dataKeys !== undefined) {
-      throw new ConfigurationError("config_invalid", '"dataKeys" has no use with a key ring', "dataKeys");
+  const { keys, alsoOpens, dataKeys, clock = systemClock } = options;
+  const isRing = keys instanceof KeyRing;
+  assertKeys(keys, "keys");
+  if (alsoOpens !== undefined) {
+    assertKeys(alsoOpens, "alsoOpens");
+    if (alsoOpens instanceof KeyRing === isRing) {
+      const advice = isRing ? "put all keys into one ring" : "make one provider that asks both services";
+      throw new ConfigurationError("config_invalid", `"alsoOpens" is of the kind of "keys": ${advice}`, "alsoOpens");
     }
-    return new SealingStore(store, keys);
   }
-  if (!isKeyProvider(keys)) {
-    throw new ConfigurationError("config_invalid", '"keys" must be made by keyRing, or wrap and unwrap', "keys");
+  if (isRing && alsoOpens === undefined && dataKeys !== undefined) {
+    throw new ConfigurationError("config_invalid", '"dataKeys" has no use with a key ring', "dataKeys");
   }
   for (const [name, value] of Object.entries(dataKeys ?? {}) as [string, unknown][]) {
     if (value === undefined || (typeof value === "number" && value >= 1)) continue;
     throw new ConfigurationError("config_invalid", `"dataKeys.${name}" must be 1 or more`, "dataKeys");
   }
-  return new SealingStore(store, new DataKeys(keys, clock, dataKeys));
+  const open = (from: KeyRing | KeyProvider): SealKeys =>
+    from instanceof KeyRing ? from : new DataKeys(from, clock, dataKeys);
+  return new SealingStore(store, alsoOpens === undefined ? open(keys) : new JoinedKeys(open(keys), open(alsoOpens)));
+}
+
+function assertKeys(keys: KeyRing | KeyProvider, option: "keys" | "alsoOpens"): void {
+  if (keys instanceof KeyRing || isKeyProvider(keys)) return;
+  throw new ConfigurationError("config_invalid", `"${option}" must be made by keyRing, or wrap and unwrap`, option);
 }
 
 function isKeyProvider(value: unknown): value is KeyProvider {
@@ -276,7 +255,7 @@ class SealingStore implements EncryptedStore {
       );
     }
     // The key service may have another key since the last data key was made.
-    if (this.#keys instanceof DataKeys) this.#keys.startOver();
+    this.#keys.startOver?.();
     const count = { looked: 0, resealed: 0, current: 0, unreadable: 0, skipped: 0 };
     let { after } = options;
     for (;;) {
@@ -297,7 +276,7 @@ class SealingStore implements EncryptedStore {
           count.looked += 1;
           if (outcome === "decrypt_failed" || outcome === "unknown_key") {
             count.unreadable += 1;
-            onUnreadable?.(key, outcome);
+            if (onUnreadable !== undefined) callIsolated(onUnreadable, key, outcome);
           } else {
             count[outcome] += 1;
           }
@@ -312,7 +291,7 @@ class SealingStore implements EncryptedStore {
       for (const worker of await Promise.allSettled(workers)) if (worker.status === "rejected") throw worker.reason;
       after = waiting.at(-1) ?? after;
       const progress = Object.freeze({ ...count, after });
-      if (waiting.length > 0) onProgress?.(progress);
+      if (waiting.length > 0 && onProgress !== undefined) callIsolated(onProgress, progress);
       if (waiting.length < PAGE) return progress;
     }
   }
@@ -328,7 +307,7 @@ class SealingStore implements EncryptedStore {
       if (found === undefined) return "skipped";
       const opened = await this.#open(found.record.value, place, "read");
       if ("failure" in opened) return opened.failure === "unreadable" ? "decrypt_failed" : opened.failure;
-      if (await providing("write", () => isSealedNow(opened.keyIds, place, this.#keys))) return "current";
+      if (await providing("write", () => isSealedNow(opened.sealedBy, place, this.#keys))) return "current";
       const value = await this.#seal(opened.text, place);
       const { version: ifVersion, record } = found;
       const version = await passing("write", signal, () =>

@@ -9,6 +9,8 @@ import type { DataKeyContext, EncryptedStore, KeyProvider, KeyRing } from "wareh
 import { fakeDatabricks, manualClock, storeContract } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { acmeServer, thrownBy } from "../session/acme-room.ts";
+import { keyService } from "./key-service.ts";
+import type { KeyService } from "./key-service.ts";
 
 const { signal } = new AbortController();
 const random = (): Uint8Array => crypto.getRandomValues(new Uint8Array(32));
@@ -50,34 +52,6 @@ async function change(key: string, edit: (value: string) => string): Promise<voi
   const found = await inner.read(key, { signal });
   if (found === undefined) throw new Error("nothing there");
   await inner.write(key, { ...found.record, value: edit(found.record.value) }, { signal, ifVersion: found.version });
-}
-
-/** A key service that counts, and can be broken. */
-interface Service extends KeyProvider {
-  readonly asked: { readonly what: "wrap" | "unwrap"; readonly context: DataKeyContext }[];
-  down: boolean;
-  silent: boolean;
-  ring: KeyRing;
-}
-
-function keyService(keys: KeyRing): Service {
-  const run = async <T>(what: "wrap" | "unwrap", context: DataKeyContext, work: () => Promise<T>): Promise<T> => {
-    service.asked.push({ what, context });
-    if (service.down) throw Object.assign(new Error("token=secret-of-the-service"), { code: "ECONNREFUSED" });
-    if (service.silent) return new Promise(() => undefined);
-    return work();
-  };
-  const service: Service = {
-    asked: [],
-    down: false,
-    silent: false,
-    ring: keys,
-    wrap: (dataKey, context, options) =>
-      run("wrap", context, () => localKeyProvider(service.ring).wrap(dataKey, context, options)),
-    unwrap: (wrapped, context, options) =>
-      run("unwrap", context, () => localKeyProvider(service.ring).unwrap(wrapped, context, options)),
-  };
-  return service;
 }
 
 describe("the contract of every store, with a ring", () => {
@@ -420,7 +394,7 @@ describe("S-080 nothing prints, and nothing is stored in the clear", () => {
 
 describe("a key provider", () => {
   let clock: ManualClock;
-  let service: Service;
+  let service: KeyService;
   let sealed: EncryptedStore;
   const open = (): EncryptedStore => encryptedStore(inner, { keys: service, clock });
 
@@ -511,12 +485,16 @@ describe("a key provider", () => {
     ["no id", { wrap: () => Promise.resolve({ keyId: "", wrapped: random() }) }],
     ["no bytes", { wrap: () => Promise.resolve({ keyId: "k", wrapped: "text" as never }) }],
     ["too many bytes", { wrap: () => Promise.resolve({ keyId: "k", wrapped: new Uint8Array(9_000) }) }],
+    ["nothing", { wrap: () => Promise.resolve(undefined as never) }],
     ["a short data key", { unwrap: () => Promise.resolve(new Uint8Array(16)) }],
   ])("one that answers with %s is told so", async (_, changes) => {
     await put(sealed, "t/a//c", "text");
     const odd = encryptedStore(inner, { keys: { ...service, ...changes }, clock });
     const run = "wrap" in changes ? () => put(odd, "t/b//c", "x") : () => odd.read("t/a//c", { signal });
-    expect(await thrownBy(run)).toMatchObject({ name: "TypeError", code: "invalid_argument" });
+    const refused = { name: "TypeError", code: "invalid_argument" };
+    expect(await thrownBy(run)).toMatchObject(refused);
+    if ("wrap" in changes) service.ring = keyRing([NEW, OLD]);
+    expect(await thrownBy(() => odd.reseal())).toMatchObject(refused);
   });
 
   test("records of a ring are unknown_key to it, and the other way round", async () => {
@@ -584,6 +562,24 @@ describe("reseal", () => {
     });
     expect(await valueAt(inner, keys[5] ?? "")).toBe("nonsense");
     expect(await next.reseal()).toMatchObject({ resealed: 0, current: 249, unreadable: 1 });
+  });
+
+  test.each<[string, () => unknown]>([
+    [
+      "throw",
+      () => {
+        throw new Error("listener");
+      },
+    ],
+    // It would end the process: the test run fails of it.
+    ["reject", () => Promise.reject(new Error("listener"))],
+  ])("S-104 listeners that %s end no sweep", async (_, listener) => {
+    const [first = ""] = await fill(3);
+    const told = listener;
+    await change(first, () => "nonsense");
+    const next = encryptedStore(inner, { keys: keyRing([NEW, OLD]) });
+    const progress = await next.reseal({ onProgress: told, onUnreadable: told });
+    expect(progress).toMatchObject({ resealed: 2, unreadable: 1 });
   });
 
   test("of one prefix, and on from where it was cut short", async () => {
@@ -703,120 +699,5 @@ describe("reseal", () => {
       code: "config_invalid",
       option: "atOnce",
     });
-  });
-});
-
-describe("S-077 R-73 rotation of the key under load", () => {
-  test("sweeps go over sessions whose refresh tokens are single-use, and none is lost or spent twice", async () => {
-    const records = inner;
-    const fake = fakeDatabricks({ refreshRotation: "single-use" });
-    const subjects = Array.from({ length: 6 }, (_, at) => ({ subject: `s${String(at)}` }));
-    const [oldFirst, newFirst] = [keyRing([OLD, NEW]), keyRing([NEW, OLD])];
-    // One process for each ring, as in the middle of a deployment.
-    const managers = [oldFirst, newFirst].map(
-      (keys) =>
-        new TokenManager({
-          store: encryptedStore(records, { keys }),
-          refresh: { maxPerHour: 10_000 },
-          concurrency: { perSecond: 1_000 },
-        }),
-    );
-    const sessions = managers.flatMap((manager) => subjects.map((subject) => manager.session(fake.client, subject)));
-    for (const subject of subjects) await managers[0]?.save(fake.client, subject, await fake.issueTokens());
-    let resealed = 0;
-    for (let round = 0; round < 5; round += 1) {
-      const sweeper = encryptedStore(records, { keys: round % 2 === 0 ? newFirst : oldFirst });
-      const sweep = sweeper.reseal().then((progress) => (resealed += progress.resealed));
-      await Promise.all([sweep, ...sessions.map((session) => session.refresh())]);
-    }
-    expect(resealed).toBeGreaterThan(subjects.length);
-    const refreshes = fake.requests.filter(({ grant }) => grant === "refresh_token");
-    expect(refreshes.every(({ status }) => status === 200)).toBe(true);
-    const statuses = await Promise.all(
-      managers.map((manager) =>
-        Promise.all(
-          subjects.map((subject) =>
-            manager
-              .session(fake.client, subject)
-              .refresh()
-              .then(() => manager.session(fake.client, subject).status()),
-          ),
-        ),
-      ),
-    );
-    for (const status of statuses.flat()) expect(status).toMatchObject({ state: "active", cause: undefined });
-    await Promise.all(managers.map((manager) => manager.close()));
-  });
-
-  test("no read fails while rings change in steps and a sweep runs, forth and back", async () => {
-    const keys = Array.from({ length: 40 }, (_, at) => `t/${String(at).padStart(2, "0")}//c`);
-    const oldFirst = keyRing([OLD, NEW]);
-    const newFirst = keyRing([NEW, OLD]);
-    // Three processes, each with the ring it was started with; they are not restarted at the same time.
-    const start = (ringNow: KeyRing): { readonly store: EncryptedStore; busy: number } => ({
-      store: encryptedStore(inner, { keys: ringNow }),
-      busy: 0,
-    });
-    const processes = Array.from({ length: 3 }, () => start(keyRing([OLD])));
-    const inProcess = async <T>(work: (store: EncryptedStore) => Promise<T>): Promise<T> => {
-      const process = pick(processes);
-      process.busy += 1;
-      return work(process.store).finally(() => (process.busy -= 1));
-    };
-    for (const key of keys) await put(store, key, '{"refreshToken":"0"}');
-    const written = new Map(keys.map((key) => [key, 0]));
-    const outcome = { reads: 0, writes: 0, failures: [] as unknown[] };
-    let isOver = false;
-    const pick = <T>(from: readonly T[]): T => from[Math.floor(Math.random() * from.length)] as T;
-    const live = async (): Promise<void> => {
-      while (!isOver) {
-        const key = pick(keys);
-        try {
-          const found = await inProcess((from) => from.read(key, {}));
-          outcome.reads += 1;
-          const count = Number(/"refreshToken":"(\d+)"/.exec(found?.record.value ?? "")?.[1]);
-          const value = `{"refreshToken":"${String(count + 1)}"}`;
-          const version = await inProcess((to) => to.write(key, { value }, { ifVersion: found?.version }));
-          if (version !== undefined) {
-            outcome.writes += 1;
-            written.set(key, (written.get(key) ?? 0) + 1);
-          }
-        } catch (error) {
-          outcome.failures.push(error);
-        }
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-    };
-    const workers = Array.from({ length: 8 }, live);
-    const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 30));
-    const deploy = async (deployed: KeyRing): Promise<void> => {
-      for (let at = 0; at < processes.length; at += 1) {
-        const before = processes[at];
-        processes[at] = start(deployed);
-        await pause();
-        // A deployment is done when the old process is gone, with what it had in hand.
-        while (before !== undefined && before.busy > 0) await pause();
-      }
-    };
-    const sweep = async (keysNow: KeyRing): Promise<void> => {
-      const sweeper = encryptedStore(inner, { keys: keysNow });
-      let left = 1;
-      while (left > 0) ({ skipped: left } = await sweeper.reseal());
-    };
-    await deploy(oldFirst); // all know the new key
-    await deploy(newFirst); // all seal with it
-    await sweep(newFirst);
-    await deploy(keyRing([NEW])); // the old one is gone
-    await pause();
-    await deploy(newFirst); // and back again
-    await deploy(oldFirst);
-    await sweep(oldFirst);
-    await deploy(keyRing([OLD]));
-    isOver = true;
-    await Promise.all(workers);
-    expect(outcome.failures).toEqual([]);
-    expect(outcome.reads).toBeGreaterThan(200);
-    // Each write counted one up from what it had read: the sum says whether one was lost.
-    for (const key of keys) expect(await valueAt(store, key)).toBe(`{"refreshToken":"${String(written.get(key))}"}`);
   });
 });

@@ -134,7 +134,8 @@ export class DataKeys implements SealKeys {
 
   async #make(context: DataKeyContext): Promise<SealKey> {
     const dataKey = crypto.getRandomValues(new Uint8Array(DATA_KEY_BYTES));
-    const { keyId, wrapped } = await this.#ask((signal) => this.#provider.wrap(dataKey.slice(), context, { signal }));
+    const answer: unknown = await this.#ask((signal) => this.#provider.wrap(dataKey.slice(), context, { signal }));
+    const { keyId, wrapped } = (answer ?? {}) as Readonly<Record<string, unknown>>;
     if (typeof keyId !== "string" || keyId === "" || keyId.length > MAX_KEY_ID_LENGTH) {
       throw invalidArgument('"wrap" must give a "keyId" of 1 to 2048 characters');
     }

@@ -19,6 +19,8 @@ export interface SealKeys {
     wanted: SealedBy,
     waiter: KeyWaiter,
   ): Promise<CryptoKey | "unreadable" | undefined>;
+  /** Seals from now on with what is newest where the keys are; absent where that cannot change. */
+  startOver?(): void;
 }
 
 /** One key of a ring. */

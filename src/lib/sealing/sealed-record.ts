@@ -1,6 +1,6 @@
 import type { KeyWaiter, SealKeys } from "./key-ring.ts";
 import { addressOf, openSealed, readSealedBy, sealText } from "./seal.ts";
-import type { SealPlace, SealPurpose } from "./seal.ts";
+import type { SealPlace, SealPurpose, SealedBy } from "./seal.ts";
 
 /** Whose record, and who waits for it. */
 export interface RecordPlace {
@@ -12,7 +12,7 @@ export interface RecordPlace {
 
 /** What became of an attempt to open. */
 export type OpenedRecord =
-  | { readonly text: string; /** Ids of the keys it was sealed with. */ readonly keyIds: readonly string[] }
+  | { readonly text: string; /** The keys it was sealed with. */ readonly sealedBy: readonly SealedBy[] }
   | { readonly failure: "unreadable" }
   | { readonly failure: "unknown_key"; readonly keyId: string };
 
@@ -57,19 +57,28 @@ export async function openRecord(sealed: string, place: RecordPlace, keys: SealK
   // A part that is missing, or belongs to another version of this record.
   if (parts?.[2] !== (token === undefined ? "" : sealTagOf(token))) return { failure: "unreadable" };
   const rest = main.text.slice(parts[0].length);
-  if (opened === undefined) return { text: rest, keyIds: main.keyIds };
+  if (opened === undefined) return { text: rest, sealedBy: main.sealedBy };
   if ("failure" in opened) return opened;
   const at = Number(parts[1]);
   const text = rest.slice(0, at) + opened.text + rest.slice(at);
-  return { text, keyIds: [...main.keyIds, ...opened.keyIds] };
+  return { text, sealedBy: [...main.sealedBy, ...opened.sealedBy] };
 }
 
 /** Says whether a record was sealed with the keys that would seal it now. */
-export async function isSealedNow(keyIds: readonly string[], place: RecordPlace, keys: SealKeys): Promise<boolean> {
-  const record = await keys.sealing("record", place.tenant, place.waiter);
-  if (keyIds[0] !== record.id || keyIds.length === 1) return keyIds[0] === record.id;
-  const token = await keys.sealing("refresh-token", place.tenant, place.waiter);
-  return keyIds[1] === token.id;
+export async function isSealedNow(
+  [record, token]: readonly SealedBy[],
+  place: RecordPlace,
+  keys: SealKeys,
+): Promise<boolean> {
+  const isNow = async (sealedBy: SealedBy, purpose: SealPurpose): Promise<boolean> =>
+    isSameKey(sealedBy, await keys.sealing(purpose, place.tenant, place.waiter));
+  if (record === undefined || !(await isNow(record, "record"))) return false;
+  return token === undefined || isNow(token, "refresh-token");
+}
+
+/** Data keys change all the time; the key that wrapped them counts. A key of a ring may have the same id as that one. */
+function isSameKey(one: SealedBy, other: SealedBy): boolean {
+  return one.id === other.id && (one.wrapped === undefined) === (other.wrapped === undefined);
 }
 
 function takeOut(text: string): { readonly refreshToken?: string; readonly rest: string; readonly at: number } {
@@ -97,5 +106,5 @@ async function openPart(
   const key = await keys.opening(at.purpose, tenant, sealedBy, waiter);
   if (key === undefined) return { failure: "unknown_key", keyId: sealedBy.id };
   const text = key === "unreadable" ? undefined : await openSealed(sealed, key);
-  return text === undefined ? { failure: "unreadable" } : { text, keyIds: [sealedBy.id] };
+  return text === undefined ? { failure: "unreadable" } : { text, sealedBy: [sealedBy] };
 }
