@@ -6,7 +6,9 @@
 import { createHash, randomUUID } from "node:crypto";
 import process from "node:process";
 import { ConfigurationError, OAuthError, StoreError } from "../core/errors.ts";
+import { systemClock } from "../lib/clock.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
+import { systemRandom } from "../lib/system-random.ts";
 import type { StoredRecord, TokenStore } from "../session/store.ts";
 
 /** One entry of a keychain, as `@napi-rs/keyring` has it. */
@@ -59,6 +61,12 @@ interface Entry extends Pointer {
   readonly dueAt?: number;
   readonly deleteAfter?: number;
 }
+
+/** Records that a login looks after. */
+const LOOKED_AFTER = 8;
+
+/** Records that it chooses them from. */
+const LISTED = 1_000;
 
 /**
  * Windows keeps 2560 bytes in a credential (CRED_MAX_CREDENTIAL_BLOB_SIZE of wincred.h, checked 2026-11-22). Elsewhere
@@ -246,14 +254,10 @@ class LoneStore implements TokenStore {
   async #entry(key: string, operation: Operation): Promise<Entry | undefined> {
     const bytes = await this.#keychain.get(accountOf(key), operation);
     if (bytes === undefined) return undefined;
-    const { dueAt, deleteAfter, ...members } = membersOf(parse(bytes));
+    const { dueAt, ...members } = membersOf(parse(bytes));
     const pointer = pointerOf(members);
     if (pointer === undefined) throw lostValue();
-    return {
-      ...pointer,
-      ...(typeof dueAt === "number" && { dueAt }),
-      ...(typeof deleteAfter === "number" && { deleteAfter }),
-    };
+    return { ...pointer, ...(typeof dueAt === "number" && { dueAt }), ...endOf(members) };
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -263,7 +267,10 @@ class LoneStore implements TokenStore {
   }
 }
 
-/** The index has the pointer where its own records have the value, and all else is as the index does it. */
+/**
+ * The index has the pointer where its own records have the value, and all else is as the index does it. But when a record
+ * is over is in the pointer: an index that dropped it would leave its tokens in the keychain, and nobody knew where.
+ */
 function indexedStore(keychain: Keychain, index: TokenStore): TokenStore {
   return {
     capabilities: index.capabilities,
@@ -271,26 +278,32 @@ function indexedStore(keychain: Keychain, index: TokenStore): TokenStore {
       for (let reads = 0; reads < MAX_READS; reads++) {
         const found = await index.read(key, options);
         if (found === undefined) return undefined;
-        const pointer = pointerOf(membersOf(parseText(found.record.value)));
+        const members = membersOf(parseText(found.record.value));
+        const pointer = pointerOf(members);
         if (pointer === undefined) throw lostValue();
         const value = await keychain.getValue(key, pointer);
-        if (value !== undefined) return { record: { ...found.record, value }, version: found.version };
+        if (value === undefined) continue;
+        return { record: { ...found.record, value, ...endOf(members) }, version: found.version };
       }
       throw lostValue();
     },
-    async write(key, record, options) {
+    async write(key, { value, deleteAfter, ...times }, options) {
       // Most conflicts show here, without a word to the keychain; the write below decides about the rest.
       const before = await index.read(key, options);
       if (before?.version !== options.ifVersion) return undefined;
-      const pointer = await keychain.putValue(key, record.value, "write", options.signal);
-      const version = await index.write(key, { ...record, value: JSON.stringify(pointer) }, options);
+      const pointer = await keychain.putValue(key, value, "write", options.signal);
+      const record = { ...times, value: JSON.stringify({ ...pointer, deleteAfter }) };
+      const version = await index.write(key, record, options);
       if (version === undefined) await keychain.dropValue(pointer);
       else await dropPointed(keychain, before?.record.value);
+      // Upkeep that nobody waits for, since a keychain may ask a person.
+      if (version !== undefined && before === undefined) dropSomeOver(keychain, index).catch(() => undefined);
       return version;
     },
     async delete(key, options) {
       const before = await index.read(key, options).catch(ignoreUnreadable);
-      const isGone = await index.delete(key, options);
+      // The version that was read: what is written meanwhile has other entries, and they would be nobody's.
+      const isGone = await index.delete(key, { ...(before && { ifVersion: before.version }), ...options });
       if (isGone) await dropPointed(keychain, before?.record.value);
       return isGone;
     },
@@ -299,6 +312,23 @@ function indexedStore(keychain: Keychain, index: TokenStore): TokenStore {
     ...(index.due && { due: index.due.bind(index) }),
     ...(index.keys && { keys: index.keys.bind(index) }),
   };
+}
+
+/** Deletes what is over of a few records, from a random one on. */
+async function dropSomeOver(keychain: Keychain, index: TokenStore): Promise<void> {
+  const keys = (await index.keys?.({ limit: LISTED })) ?? [];
+  const from = Math.floor(systemRandom() * keys.length);
+  for (const key of [...keys.slice(from), ...keys.slice(0, from)].slice(0, LOOKED_AFTER)) {
+    const found = await index.read(key, {});
+    const { deleteAfter = Infinity } = endOf(membersOf(parseText(found?.record.value ?? "")));
+    if (found === undefined || deleteAfter > systemClock.now()) continue;
+    const isGone = await index.delete(key, { ifVersion: found.version });
+    if (isGone) await dropPointed(keychain, found.record.value);
+  }
+}
+
+function endOf({ deleteAfter }: Readonly<Record<string, unknown>>): { readonly deleteAfter?: number } {
+  return typeof deleteAfter === "number" ? { deleteAfter } : {};
 }
 
 async function dropPointed(keychain: Keychain, text: string | undefined): Promise<void> {

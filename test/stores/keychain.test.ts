@@ -9,7 +9,7 @@ import { OAuthError, TokenManager, memoryStore, type TokenStore } from "warehous
 import { fileStore } from "warehouse-oauth/stores/file";
 import { keychainStore } from "warehouse-oauth/stores/keychain";
 import { fakeBigQuery, fakeSnowflake, storeContract } from "warehouse-oauth/testing";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { fakeKeyring } from "./fake-keyring.ts";
 
 const KEY = "acme/ada";
@@ -100,6 +100,42 @@ describe("S-099 the keychain with files as index", () => {
       expect((await store.read(KEY, {}))?.record.value).toBe("next");
     }
     expect(found).toEqual(new Set(["old", "new"]));
+    keyring.entries.clear();
+  });
+
+  test("what is over goes from both, and the index alone drops nothing", async () => {
+    keyring.entries.clear();
+    const index = fileStore({ directory: join(folder, "over") });
+    const store = keychainStore({ service: "my-tool", keyring, index });
+    const over = Date.now() - 1;
+    for (const key of ["a", "b", "c"])
+      await store.write(key, { value: key, deleteAfter: over }, { ifVersion: undefined });
+    // A login looks after eight records, some time after it was written. All are fewer.
+    await store.write("new", { value: "new" }, { ifVersion: undefined });
+    await vi.waitUntil(() => keyring.entries.size === 1, { timeout: 60_000 });
+    expect(await store.keys?.({ limit: 10 })).toEqual(["new"]);
+    await store.write("new too", { value: "" }, { ifVersion: undefined });
+    expect(keyring.entries.size).toBe(2);
+  });
+
+  test("a delete leaves what is written meanwhile, in both", async () => {
+    keyring.entries.clear();
+    const inner = memoryStore();
+    const index: TokenStore = {
+      capabilities: inner.capabilities,
+      read: (key, options) => inner.read(key, options),
+      write: (key, record, options) => inner.write(key, record, options),
+      async delete(key, options) {
+        const { version } = (await store.read(KEY, {})) ?? {};
+        await store.write(KEY, { value: "the login meanwhile" }, { ifVersion: version });
+        return inner.delete(key, options);
+      },
+    };
+    const store = keychainStore({ service: "my-tool", keyring, index });
+    await store.write(KEY, { value: "old" }, { ifVersion: undefined });
+    expect(await store.delete(KEY, {})).toBe(false);
+    expect((await store.read(KEY, {}))?.record.value).toBe("the login meanwhile");
+    expect(keyring.entries.size).toBe(1);
     keyring.entries.clear();
   });
 
