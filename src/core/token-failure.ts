@@ -1,6 +1,12 @@
 import { parseRetryAfter } from "../lib/retry-after.ts";
 import { sanitizeServerText } from "../lib/redact.ts";
-import { RateLimitError, ReauthorizationRequiredError, TokenEndpointError, TransportError } from "./errors.ts";
+import {
+  ConfigurationError,
+  RateLimitError,
+  ReauthorizationRequiredError,
+  TokenEndpointError,
+  TransportError,
+} from "./errors.ts";
 import type { OAuthError } from "./errors.ts";
 import type { Answer } from "./transport.ts";
 import type { Grant, TokenFailure, TokenFailureClass, Warehouse } from "./warehouse.ts";
@@ -44,7 +50,7 @@ export interface FailedRequest {
  * Says what an error answer of a token endpoint means: the warehouse's own view first, then the OAuth code, then the status.
  */
 export function classifyTokenFailure(warehouse: FailedRequest["warehouse"], failure: TokenFailure): TokenFailureClass {
-  const own = warehouse.classifyTokenError?.(failure);
+  const own = classifiedByWarehouse(warehouse, failure);
   if (own !== undefined) return own;
   const { grant, status, oauthError } = failure;
   const byError = oauthError === undefined ? undefined : BY_ERROR.get(oauthError);
@@ -58,6 +64,24 @@ export function classifyTokenFailure(warehouse: FailedRequest["warehouse"], fail
     return "dead_grant";
   }
   return "fatal";
+}
+
+/** @throws {@link ConfigurationError} `config_invalid` if the warehouse's own function throws. */
+function classifiedByWarehouse(
+  { classifyTokenError }: FailedRequest["warehouse"],
+  failure: TokenFailure,
+): TokenFailureClass | undefined {
+  try {
+    return classifyTokenError?.(failure);
+  } catch (cause) {
+    const { grant, status, oauthError } = failure;
+    throw new ConfigurationError(
+      "config_invalid",
+      `the "classifyTokenError" of the warehouse failed on an answer of ${String(status)}; correct that function`,
+      "classifyTokenError",
+      { status, oauthError, ambiguous: isAmbiguous(grant, status, "fatal"), cause },
+    );
+  }
 }
 
 /**

@@ -5,7 +5,7 @@ import { internalsOf, requestOptions } from "./client.ts";
 import type { OAuthClient } from "./client.ts";
 import { ConfigurationError } from "./errors.ts";
 import { createTokenFailure } from "./token-failure.ts";
-import { isErrorInDisguise, parseJsonObject, readTokenResponse } from "./token-response.ts";
+import { asJsonObject, isErrorInDisguise, parseJson, readTokenResponse } from "./token-response.ts";
 import type { TokenResponse } from "./token-response.ts";
 import { TOKEN_ANSWER_LIMIT, sendRequest } from "./transport.ts";
 import type { Answer, OutgoingRequest } from "./transport.ts";
@@ -56,11 +56,12 @@ export async function requestTokens(client: OAuthClient, request: TokenRequest):
   request.signal?.throwIfAborted();
   const obtainedAt = known.clock.now();
   const answer = await sendTokenRequest(client, request);
-  const parsed = parseJsonObject(answer.text);
-  if (answer.status < 200 || answer.status > 299 || isErrorInDisguise(parsed)) {
-    throw createTokenFailure({ grant: request.grant, warehouse }, answer, parsed, known.clock.now());
+  const json = parseJson(answer.text);
+  const body = asJsonObject(json);
+  if (answer.status < 200 || answer.status > 299 || isErrorInDisguise(body)) {
+    throw createTokenFailure({ grant: request.grant, warehouse }, answer, body, known.clock.now());
   }
-  return { response: readTokenResponse(warehouse, request, answer, parsed), obtainedAt };
+  return { response: readTokenResponse(warehouse, request, answer, json), obtainedAt };
 }
 
 function assertGrant({ warehouse }: OAuthClient, grant: Grant): void {

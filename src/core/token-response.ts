@@ -1,6 +1,6 @@
 import { readOAuthError } from "./token-failure.ts";
 import { TokenEndpointError } from "./errors.ts";
-import type { TokenEndpointErrorCode } from "./errors.ts";
+import type { ErrorDetails, TokenEndpointErrorCode } from "./errors.ts";
 import { parseExpiresIn } from "./expires-in.ts";
 import { parseScopes } from "./scopes.ts";
 import { isToken } from "./token-set.ts";
@@ -47,14 +47,23 @@ export function rescuedRefreshToken(error: object): string | undefined {
 /** Media types that JSON has. A server that says `text/plain` speaks of something else (requirements S-029). */
 const JSON_TYPE = /^application\/json(?:\s*;|$)/i;
 
-/** Parses the body of any answer; `undefined` for what is no JSON object. */
-export function parseJsonObject(text: string): Json | undefined {
+/** Parses text; `undefined` for what is no JSON. */
+export function parseJson(text: string): unknown {
   try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Json) : undefined;
+    return JSON.parse(text);
   } catch {
     return undefined;
   }
+}
+
+/** Gives a parsed value back if it is a JSON object. */
+export function asJsonObject(value: unknown): Json | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Json) : undefined;
+}
+
+/** Parses the body of any answer; `undefined` for what is no JSON object. */
+export function parseJsonObject(text: string): Json | undefined {
+  return asJsonObject(parseJson(text));
 }
 
 /** Whether an answer of status 200 says that it failed (requirements S-030). */
@@ -65,36 +74,66 @@ export function isErrorInDisguise(body: Json | undefined): boolean {
 /**
  * Reads an answer that is no error. Only status 200 is a success (requirements S-029). Unknown members are left where they are (requirements S-028 to S-035).
  *
+ * @param json What {@link parseJson} made of the answer's text.
+ *
  * @throws {@link TokenEndpointError}; the refresh token that came with it is kept for {@link rescuedRefreshToken}.
  */
 export function readTokenResponse(
   warehouse: Pick<Warehouse<never>, "normalizeTokenResponse">,
   request: ReadOptions,
-  answer: Answer,
-  parsed: Json | undefined,
+  { status, headers }: Pick<Answer, "status" | "headers">,
+  json: unknown,
 ): TokenResponse {
-  if (!JSON_TYPE.test(answer.headers.get("content-type") ?? "")) {
-    throw refuse("token_response_not_json", "its media type is not application/json", answer.status);
-  }
-  if (parsed === undefined) {
-    const code = isJson(answer.text) ? "token_response_malformed" : "token_response_not_json";
-    throw refuse(code, "its body is not one whole JSON object", answer.status);
-  }
-  const body = warehouse.normalizeTokenResponse?.(parsed, { grant: request.grant }) ?? parsed;
-  const read = (name: string): unknown => (Object.hasOwn(body, name) ? body[name] : undefined);
-  const refreshToken = read("refresh_token");
+  let body = asJsonObject(json);
   try {
-    if (answer.status !== 200) throw malformed("the status of a success is 200 (RFC 6749 §5.1)", answer.status);
-    return readMembers(read, request);
+    // First, so that the refresh token is found also in what is refused below.
+    if (body !== undefined) body = normalize(warehouse, body, request);
+    if (!JSON_TYPE.test(headers.get("content-type") ?? "")) {
+      throw refuse("token_response_not_json", "its media type is not application/json", status);
+    }
+    if (body === undefined) {
+      const code = json === undefined ? "token_response_not_json" : "token_response_malformed";
+      throw refuse(code, "its body is not one whole JSON object", status);
+    }
+    if (status !== 200) throw malformed("the status of a success is 200 (RFC 6749 §5.1)", status);
+    return readMembers(body, request);
   } catch (error) {
-    rescueRefreshToken(error, refreshToken);
+    if (body !== undefined) rescueRefreshToken(error, ownMember(body, "refresh_token"));
     throw error;
   }
 }
 
-function readMembers(read: (name: string) => unknown, { grant, tolerateLifetime }: ReadOptions): TokenResponse {
+function normalize(
+  { normalizeTokenResponse }: Pick<Warehouse<never>, "normalizeTokenResponse">,
+  body: Json,
+  { grant }: ReadOptions,
+): Json {
+  if (normalizeTokenResponse === undefined) return body;
+  try {
+    const normalized = asJsonObject(normalizeTokenResponse(body, { grant }));
+    if (normalized !== undefined) return normalized;
+  } catch (error) {
+    throw hookFailed(error);
+  }
+  throw hookFailed(undefined);
+}
+
+/** The warehouse's own function is at fault, not the server: the same answer fails again. */
+function hookFailed(cause: unknown): TokenEndpointError {
+  const what = 'the "normalizeTokenResponse" of the warehouse failed on it; correct that function';
+  return refuse("token_response_malformed", what, 200, { action: "fix_config", cause });
+}
+
+/** Reads what stands in the answer itself, not what every object inherits. */
+function ownMember(body: Json, name: string): unknown {
+  return Object.hasOwn(body, name) ? body[name] : undefined;
+}
+
+function readMembers(body: Json, { grant, tolerateLifetime }: ReadOptions): TokenResponse {
+  const read = (name: string): unknown => ownMember(body, name);
   const accessToken = read("access_token");
-  if (read("error") !== undefined) throw malformed("it has both a token and an error");
+  // Some servers write all members that there are, and null into those that say nothing.
+  if ((read("error") ?? undefined) !== undefined) throw malformed("it has both a token and an error");
   if (!isToken(accessToken)) throw malformed('"access_token" is missing or no token (RFC 6749 §5.1)');
   assertTokenType(read("token_type"));
   const refreshToken = read("refresh_token");
@@ -133,21 +172,17 @@ function assertTokenType(tokenType: unknown): void {
   if (type !== "bearer") throw refuse("token_type_unsupported", "its token is of a type other than Bearer");
 }
 
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 function malformed(what: string, status?: number): TokenEndpointError {
   return refuse("token_response_malformed", what, status);
 }
 
 /** The request was processed: whether it may be sent again is for the grant to decide. */
-function refuse(code: TokenEndpointErrorCode, what: string, status = 200): TokenEndpointError {
+function refuse(
+  code: TokenEndpointErrorCode,
+  what: string,
+  status = 200,
+  details?: Pick<ErrorDetails, "action" | "cause">,
+): TokenEndpointError {
   const message = `the token endpoint answered ${String(status)}, but ${what}`;
-  return new TokenEndpointError(code, message, { status, ambiguous: true });
+  return new TokenEndpointError(code, message, { status, ambiguous: true, ...details });
 }

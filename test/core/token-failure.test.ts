@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Grant, OAuthError, type TokenFailureClass } from "warehouse-oauth";
+import { ConfigurationError, type Grant, OAuthError, type TokenFailureClass } from "warehouse-oauth";
 import { classifyTokenFailure, createTokenFailure, readOAuthError } from "../../src/core/token-failure.ts";
 import { NOW } from "./scripted-client.ts";
 
@@ -97,6 +97,25 @@ describe("R-23 the warehouse's own view", () => {
     const failure = { grant: "refresh_token", status: 400, body: {} } as const;
     expect(classifyTokenFailure(warehouse, { ...failure, oauthError: "invalid_grant" })).toBe("transient");
     expect(classifyTokenFailure(warehouse, { ...failure, oauthError: "invalid_client" })).toBe("client_rejected");
+  });
+
+  it("fails by name where it throws, and holds nothing of the answer", () => {
+    const classifyTokenError = (): never => {
+      throw new TypeError("secret-text");
+    };
+    for (const [status, ambiguous] of [
+      [400, false],
+      [500, true],
+    ] as const) {
+      const answer = { status, headers: new Headers(), text: "" };
+      const request = { grant: "refresh_token", warehouse: { classifyTokenError } } as const;
+      const run = (): unknown => createTokenFailure(request, answer, undefined, 0);
+      expect(run).toThrow(ConfigurationError);
+      expect(run).toThrow(
+        expect.objectContaining({ code: "config_invalid", option: "classifyTokenError", status, ambiguous }),
+      );
+      expect(run).not.toThrow(/secret-text/);
+    }
   });
 
   it("sees grant, status, code and body", () => {

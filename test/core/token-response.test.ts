@@ -9,12 +9,7 @@ import {
   requireScopes,
   missingScopes,
 } from "warehouse-oauth";
-import {
-  isErrorInDisguise,
-  parseJsonObject,
-  readTokenResponse,
-  rescuedRefreshToken,
-} from "../../src/core/token-response.ts";
+import { isErrorInDisguise, parseJson, readTokenResponse, rescuedRefreshToken } from "../../src/core/token-response.ts";
 import type { TokenResponse } from "../../src/core/token-response.ts";
 import {
   NOW,
@@ -44,7 +39,7 @@ const read = (
     normalize === undefined ? {} : { normalizeTokenResponse: normalize },
     { grant },
     answer,
-    parseJsonObject(answer.text),
+    parseJson(answer.text),
   );
 };
 const refused = (run: () => unknown): Error & Record<string, unknown> => {
@@ -130,6 +125,21 @@ describe("S-029 only status 200, JSON by type and one whole object", () => {
     },
   );
 
+  it.each(["text/plain", "application/problem+json", "text/html", null])(
+    "S-043 R-56 the refresh token of an answer of type %j is not lost",
+    async (type) => {
+      const rotated = JSON.stringify({ ...TOKENS, refresh_token: "refresh-1" });
+      const error = await answered(text(new TextEncoder().encode(rotated), {}, type));
+      expect(error).toMatchObject({ code: "token_response_not_json", status: 200 });
+      expect(rescuedRefreshToken(error)).toBe("refresh-1");
+    },
+  );
+
+  it("S-043 only a success rotates: an error's refresh token is nobody's", async () => {
+    const rotated = { error: "invalid_scope", refresh_token: "refresh-1" };
+    expect(rescuedRefreshToken(await answered(json(rotated, { status: 400 })))).toBeUndefined();
+  });
+
   it("status 204 has nothing", async () => {
     expect(await answered(text(null, { status: 204 }, null))).toMatchObject({
       code: "token_response_not_json",
@@ -164,7 +174,13 @@ describe("S-030 errors with status 200", () => {
     expect(await refusal(refreshTokens(client, savedTokens(client)))).toMatchObject({ reason: "refresh_token_dead" });
   });
 
-  it.each(["invalid_grant", "", { code: 1 }, 0, null])("are malformed beside a token: %j", async (error) => {
+  it("null beside a token says nothing", async () => {
+    expect((await clientCredentials(acmeClient(script(json({ ...TOKENS, error: null })).fetch))).accessToken).toBe(
+      "access-1",
+    );
+  });
+
+  it.each(["invalid_grant", "", { code: 1 }, 0])("are malformed beside a token: %j", async (error) => {
     expect(await answered(json({ ...TOKENS, error }))).toMatchObject({
       code: "token_response_malformed",
       ambiguous: true,
@@ -264,6 +280,26 @@ describe("S-033, S-100 unknown members", () => {
       "tokenType",
     ]);
     expect(Reflect.get({}, "admin")).toBeUndefined();
+  });
+
+  it("S-043 a normalizeTokenResponse that fails is named, and loses no refresh token", () => {
+    const hooks: readonly (() => Record<string, unknown>)[] = [
+      () => {
+        throw Object.assign(new RangeError("refresh-1 is wrong"), { code: "E_BUG" });
+      },
+      () => undefined as never,
+      () => [] as never,
+    ];
+    for (const hook of hooks) {
+      const error = refused(() => read({ ...TOKENS, refresh_token: "refresh-1" }, "refresh_token", hook));
+      expect(error).toMatchObject({ code: "token_response_malformed", action: "fix_config", retryable: false });
+      expect(error).toMatchObject({ ambiguous: true });
+      expect(error.message).toContain('"normalizeTokenResponse"');
+      expect(error.message).not.toContain("refresh-1");
+      expect(rescuedRefreshToken(error)).toBe("refresh-1");
+    }
+    const error = refused(() => read(TOKENS, "refresh_token", hooks[0]));
+    expect(error.cause).toEqual({ name: "RangeError", code: "E_BUG", status: undefined });
   });
 
   it("do not come from prototypes", () => {

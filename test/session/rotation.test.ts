@@ -686,6 +686,24 @@ describe("answers that are bad in part", () => {
     expect(scene.fake.grants[0]).toMatchObject({ revoked: false, refreshes: 2 });
   });
 
+  test("R-56 S-043 a rotation answered as text is not sent again with the refresh token it spent", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    const sent: (string | null)[] = [];
+    const spy = async (request: Request): Promise<Response> => {
+      sent.push(new URLSearchParams(await request.clone().text()).get("refresh_token"));
+      return scene.fake.fetch(request);
+    };
+    scene.answers.push(async (request) => {
+      const real = await spy(request);
+      return new Response(await real.text(), { headers: { "content-type": "text/plain" } });
+    }, spy);
+    const token = await run(scene.clock, scene.session.getAccessToken());
+    expect(sent).toEqual([scene.login.refreshToken, issuedAt(scene, 1).refresh_token]);
+    expect(token.value).toBe(scene.issued.at(-1)?.access_token);
+    expect(scene.fake.grants[0]).toMatchObject({ revoked: false, refreshes: 2 });
+  });
+
   test("R-56 the rescued token is used after any uptime: the clock's zero is no reason to give up", async () => {
     const scene = await openScene();
     await scene.clock.advance(HOUR);
