@@ -34,6 +34,7 @@ export {
   privateKeyJwt,
   refreshTokens,
   requireScopes,
+  rescuedRefreshToken,
   revokeTokens,
   validateCallback,
 } from "./core/index.ts";

@@ -6,7 +6,9 @@ import { assertScopes, formatScopes, scopesBeyond } from "./scopes.ts";
 import { requestTokens } from "./token-request.ts";
 import type { TokenAnswer } from "./token-request.ts";
 import { rescueRefreshToken } from "./token-response.ts";
+import type { TokenResponse } from "./token-response.ts";
 import { TokenSet, exportTokens } from "./token-set.ts";
+import type { WarehouseUser } from "./token-set.ts";
 import type { SignalOptions } from "./transport.ts";
 
 /** Options of {@link refreshTokens}. */
@@ -17,10 +19,13 @@ export interface RefreshTokensOptions extends SignalOptions {
 
 /**
  * Refreshes once and merges what the answer omits: the refresh token stays if none came, the scopes if none were named.
- * No lease, no retry: prefer a `TokenSession` (RFC 6749 §6).
+ * No lease, no retry: prefer a `TokenSession` (RFC 6749 §6). A new ID token that cannot be checked, or fails the check, is
+ * left out, and the old one stays. Once the answer is there, an abort is too late.
  *
  * @throws {@link ReauthorizationRequiredError}, `TokenEndpointError`, `RateLimitError`,
- * `TransportError`; {@link ConfigurationError} `tokens_invalid` for tokens of another client.
+ * `TransportError`; {@link ConfigurationError} `tokens_invalid` for tokens of another client; {@link CallbackError}
+ * `id_token_invalid` for a genuine ID token of another user. The old refresh token may be spent even so:
+ * {@link rescuedRefreshToken} gives the one that came with an answer that was refused.
  *
  * @example
  *
@@ -121,33 +126,51 @@ async function mergeRefresh(
   answer: TokenAnswer,
   options: { readonly scopes: readonly string[] | undefined; readonly signal: AbortSignal | undefined },
 ): Promise<TokenSet> {
-  const { response, obtainedAt } = answer;
-  const { idToken } = response;
-  let user = previous.user;
-  const keepIdToken = idToken !== undefined && previous.idToken !== undefined;
-  if (keepIdToken) {
-    const { accessToken } = response;
-    const named = await checkIdToken(client, { idToken, accessToken, nonce: undefined, signal: options.signal });
-    if (user !== undefined && (named.id !== user.id || named.issuer !== user.issuer)) {
-      throw new CallbackError(
-        "id_token_invalid",
-        "the refreshed ID token names another user (OpenID Connect Core §12.2)",
-      );
-    }
-    user = { ...named, email: named.email ?? user?.email };
-  }
-  const refreshExpiresAt = refreshExpiry(client, previous, answer);
-  const askedFor = options.scopes ?? previous.scopes;
-  const next = exportTokens(createTokenSet(client, answer, askedFor, { user, keepIdToken, refreshExpiresAt }));
-  const before = exportTokens(previous);
-  const scopesAssumed = response.scopes === undefined ? previous.scopesAssumed || options.scopes !== undefined : false;
+  const { response } = answer;
+  const named = await userOfNewIdToken(client, previous, response, options.signal);
+  const next = exportTokens(
+    createTokenSet(client, answer, options.scopes ?? previous.scopes, {
+      user: named ?? previous.user,
+      keepIdToken: named !== undefined,
+      refreshExpiresAt: refreshExpiry(client, previous, answer),
+    }),
+  );
+  const { refreshToken, idToken } = previous;
+  const narrowed = options.scopes !== undefined;
   return TokenSet.of({
+    ...(refreshToken !== undefined && { refreshToken }),
+    ...(idToken !== undefined && { idToken }),
     ...next,
-    ...(next.refreshToken === undefined && before.refreshToken !== undefined && { refreshToken: before.refreshToken }),
-    ...(next.idToken === undefined && before.idToken !== undefined && { idToken: before.idToken }),
-    scopesAssumed,
-    obtainedAt,
+    scopesAssumed: response.scopes === undefined && (previous.scopesAssumed || narrowed),
   });
+}
+
+/**
+ * Says whom a new ID token names. The answer to a refresh need not have one (OpenID Connect Core §12.2), so one that fails
+ * the check, or whose keys cannot be had, is left out, and the old one stays: the grant itself succeeded.
+ *
+ * @throws {@link CallbackError} `id_token_invalid` if it is genuine and names somebody else, who may own the other tokens.
+ */
+async function userOfNewIdToken(
+  client: OAuthClient,
+  { idToken: oldIdToken, user }: TokenSet,
+  { idToken, accessToken }: TokenResponse,
+  signal: AbortSignal | undefined,
+): Promise<WarehouseUser | undefined> {
+  if (idToken === undefined || oldIdToken === undefined) return undefined;
+  let named: WarehouseUser;
+  try {
+    named = await checkIdToken(client, { idToken, accessToken, nonce: undefined, signal });
+  } catch {
+    return undefined;
+  }
+  if (user !== undefined && (named.id !== user.id || named.issuer !== user.issuer)) {
+    throw new CallbackError(
+      "id_token_invalid",
+      "the refreshed ID token names another user (OpenID Connect Core §12.2)",
+    );
+  }
+  return { ...named, email: named.email ?? user?.email };
 }
 
 /** When the refresh token ends after a refresh: as the server said, else by what the warehouse is known to do. */

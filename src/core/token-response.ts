@@ -39,9 +39,35 @@ export function rescueRefreshToken(error: unknown, refreshToken: unknown): void 
   if (isToken(refreshToken) && typeof error === "object" && error !== null) rescued.set(error, refreshToken);
 }
 
-/** Gives the refresh token that came with an answer we had to refuse, if there was one. */
-export function rescuedRefreshToken(error: object): string | undefined {
-  return rescued.get(error);
+/**
+ * Gives the refresh token that came in a success which {@link refreshTokens} had to refuse, if there was one. **Secret.**
+ * Where refresh tokens rotate, the one that was sent is spent by then. Sessions see to it themselves.
+ *
+ * @example
+ *
+ * ```ts
+ * import {
+ *   exportTokens,
+ *   importTokens,
+ *   refreshTokens,
+ *   rescuedRefreshToken,
+ *   type OAuthClient,
+ *   type TokenSet,
+ * } from "warehouse-oauth";
+ *
+ * async function refreshOrRescue(client: OAuthClient, tokens: TokenSet): Promise<TokenSet> {
+ *   try {
+ *     return await refreshTokens(client, tokens);
+ *   } catch (error) {
+ *     const refreshToken = rescuedRefreshToken(error);
+ *     if (refreshToken === undefined) throw error;
+ *     return importTokens({ ...exportTokens(tokens), refreshToken });
+ *   }
+ * }
+ * ```
+ */
+export function rescuedRefreshToken(error: unknown): string | undefined {
+  return typeof error === "object" && error !== null ? rescued.get(error) : undefined;
 }
 
 /** Media types that JSON has. A server that says `text/plain` speaks of something else (requirements S-029). */

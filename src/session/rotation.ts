@@ -319,7 +319,7 @@ async function afterFailure(
   { base, sentVersion, error }: Failure,
 ): Promise<string> {
   if (base?.tokens === undefined || entry.obtain !== undefined) throw error;
-  const rescued = typeof error === "object" && error !== null ? rescuedRefreshToken(error) : undefined;
+  const rescued = rescuedRefreshToken(error);
   if (rescued !== undefined && rescued !== base.tokens.refreshToken) {
     const tokens = replaceRefreshToken(base.tokens, rescued);
     const generation = Math.max(base.generation, flight.seenGeneration) + 1;

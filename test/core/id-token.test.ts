@@ -1,8 +1,14 @@
 import { type CryptoKey, type JWTPayload, SignJWT, exportJWK, generateKeyPair } from "jose";
 import { beforeAll, describe, expect, it } from "vitest";
-import { type OAuthClient, type TokenSet, exchangeCode, refreshTokens } from "warehouse-oauth";
+import {
+  type OAuthClient,
+  TokenManager,
+  type TokenSet,
+  exchangeCode,
+  refreshTokens,
+  rescuedRefreshToken,
+} from "warehouse-oauth";
 import { checkIdToken } from "../../src/core/id-token.ts";
-import { rescuedRefreshToken } from "../../src/core/token-response.ts";
 import {
   type Script,
   type Sent,
@@ -252,20 +258,54 @@ describe("the ID token of a refresh (OpenID Connect Core §12.2)", () => {
     expect((await refresh(claimsFor(undefined), {})).user).toEqual({ ...user, email: undefined });
   });
 
-  it.each([
-    ["another user", { sub: "user-2" }],
-    ["another audience", { aud: "other" }],
-    ["expired", { exp: seconds() - 600 }],
-  ])("of %s is refused, and the refresh token that came with it is not lost", async (_name, changes) => {
-    const error = await refusal(refresh({ ...claimsFor(undefined), ...changes }));
+  it("S-022 of another user is refused, and the refresh token that came with it is not lost", async () => {
+    const error = await refusal(refresh({ ...claimsFor(undefined), sub: "user-2" }));
     expect(error).toMatchObject({ name: "CallbackError", code: "id_token_invalid" });
     expect(rescuedRefreshToken(error)).toBe("refresh-1");
   });
 
-  it("is not lost either where the keys cannot be had", async () => {
-    const error = await refusal(refresh(claimsFor(undefined), { user }, [text("", { status: 503 })]));
-    expect(error).toMatchObject({ name: "TransportError" });
-    expect(rescuedRefreshToken(error)).toBe("refresh-1");
+  it.each([
+    ["for another audience", { aud: "other" }],
+    ["of another issuer", { iss: "https://evil.example", sub: "user-2" }],
+    ["expired", { exp: seconds() - 600 }],
+  ])("S-022 S-043 %s is left out: the old one, its user and what was granted stay", async (_name, changes) => {
+    const tokens = await refresh({ ...claimsFor(undefined), ...changes });
+    expect(tokens).toMatchObject({ accessToken: "access-1", refreshToken: "refresh-1", idToken: "old.id.token", user });
+  });
+
+  it("S-043 is left out where the keys cannot be had", async () => {
+    for (const step of [text("", { status: 503 }), Object.assign(new Error("x"), { code: "ECONNREFUSED" })]) {
+      const tokens = await refresh(claimsFor(undefined), { user }, [step]);
+      expect(tokens).toMatchObject({ accessToken: "access-1", refreshToken: "refresh-1", user });
+      expect(tokens.idToken).toBe("old.id.token");
+    }
+  });
+
+  it("S-043 an abort while the keys are on their way loses nothing that was granted", async () => {
+    const idToken = await sign(claimsFor(undefined));
+    const controller = new AbortController();
+    const { fetch } = script(json({ ...TOKENS, refresh_token: "refresh-1", id_token: idToken }), () => {
+      controller.abort();
+      return new Promise<Response>(() => undefined);
+    });
+    const client = acmeClient(fetch, { clock: stillClock(Date.now()) }, acme({ jwksUri: KEYS }));
+    const saved = savedTokens(client, { idToken: "old.id.token" });
+    expect(await refreshTokens(client, saved, { signal: controller.signal })).toMatchObject({
+      refreshToken: "refresh-1",
+      idToken: "old.id.token",
+    });
+  });
+
+  it("R-22 a session outlives an outage of the key server", async () => {
+    const idToken = await sign(claimsFor(undefined));
+    const { fetch } = script(json({ ...TOKENS, id_token: idToken }), text("", { status: 503 }));
+    const clock = stillClock(Date.now());
+    const client = acmeClient(fetch, { clock }, acme({ jwksUri: KEYS, refreshRotation: "none" }));
+    const manager = new TokenManager({ clock });
+    const saved = savedTokens(client, { idToken: "old.id.token", user });
+    const session = await manager.save(client, { subject: "user-1" }, saved);
+    expect(await session.getAccessToken()).toBe("access-1");
+    await manager.close();
   });
 
   it("another issuer with the same name is another user", async () => {
