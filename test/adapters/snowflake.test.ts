@@ -399,10 +399,11 @@ describe("errors", () => {
     ],
     ["390505, rate limit", { status: 429, oauthError: undefined, body: { ...envelope, code: "390505" } }, "throttled"],
     [
-      "390309 is left to the core",
+      "390309, another user, ends no session (R-23)",
       { status: 400, oauthError: undefined, body: { ...envelope, code: "390309" } },
-      undefined,
+      "fatal",
     ],
+    ["JSON that names no error ends no session (R-23)", { status: 400, oauthError: undefined, body: {} }, "fatal"],
     ["a page instead of JSON", { status: 400, oauthError: undefined, body: undefined }, "transient"],
     [
       "a page with another status is left to the core",

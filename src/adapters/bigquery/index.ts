@@ -132,13 +132,15 @@ const FATAL: ReadonlySet<unknown> = new Set([
 /**
  * Google says `invalid_grant` of dead refresh tokens, never `invalid_request`: that one is for what the application
  * sent, the secret first of all. Refused assertions of service accounts are left as they are: nobody can sign in there.
+ * What is no JSON comes from something in between, and JSON without a code says nothing of the grant.
  */
-function classifyTokenError({ oauthError, body = {} }: TokenFailure): TokenFailureClass | undefined {
+function classifyTokenError({ status, oauthError, body }: TokenFailure): TokenFailureClass | undefined {
+  if (body === undefined) return status === 400 ? "transient" : undefined;
   const { error_subtype: subtype, error_description: text } = body;
   if (TRANSIENT.has(oauthError) || TRANSIENT.has(text)) return "transient";
   if (FATAL.has(oauthError)) return "fatal";
   if (oauthError === "deleted_client" || text === SECRET_MISSING) return "client_rejected";
-  if (oauthError === "invalid_request") return "fatal";
+  if (oauthError === "invalid_request" || (oauthError === undefined && status === 400)) return "fatal";
   return oauthError === "invalid_grant" && REAUTHENTICATION.has(subtype) ? "interaction_required" : undefined;
 }
 

@@ -160,7 +160,8 @@ function tokenParameters(grant: Grant, singleUse: boolean): Readonly<Record<stri
 
 /**
  * The token endpoint speaks RFC 6749 in `error`, and names a dead refresh token `invalid_grant`; `code` is mostly null
- * (docs.snowflake.com, "Snowflake OAuth overview", checked 2026-11-21). What is no JSON comes from something in between.
+ * (docs.snowflake.com, "Snowflake OAuth overview", checked 2026-11-21). What is no JSON comes from something in between, and
+ * JSON without either says nothing of the grant.
  */
 function classifyTokenError({ status, oauthError, body }: TokenFailure): TokenFailureClass | undefined {
   if (body === undefined) return status === 400 ? "transient" : undefined;
@@ -170,7 +171,8 @@ function classifyTokenError({ status, oauthError, body }: TokenFailure): TokenFa
     case "390505":
       return "throttled";
     default:
-      return oauthError === "invalid_request" ? "fatal" : undefined;
+      if (oauthError === "invalid_request" || (oauthError === undefined && status === 400)) return "fatal";
+      return undefined;
   }
 }
 
