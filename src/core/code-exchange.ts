@@ -1,7 +1,7 @@
 import { grantOf } from "./callback.ts";
 import type { CallbackGrant, ValidatedCallback } from "./callback.ts";
 import type { OAuthClient } from "./client.ts";
-import { CallbackError, OAuthError, TokenEndpointError, TransportError } from "./errors.ts";
+import { CallbackError, RateLimitError, TokenEndpointError, TransportError } from "./errors.ts";
 import { createTokenSet } from "./granted-tokens.ts";
 import { checkIdToken } from "./id-token.ts";
 import { requestTokens } from "./token-request.ts";
@@ -18,7 +18,7 @@ const spent = new WeakSet<CallbackGrant>();
  *
  * @throws {@link TokenEndpointError} `code_exchange_ambiguous` if the answer was lost; {@link CallbackError} for ID-token
  * checks, and `transaction_used` for a second try; `ReauthorizationRequiredError` for a refused code;
- * {@link TransportError}.
+ * {@link TransportError}, also for a server that asks to come later: its `retryAfterMs` is for a new login.
  *
  * @example
  *
@@ -64,7 +64,10 @@ export async function exchangeCode(
       code: { callback: parameters, redirectUri: pending.redirectUri, codeVerifier: pending.codeVerifier },
     });
   } catch (error) {
-    if (!attempt.sent || neverArrived(error)) spent.delete(grant);
+    if (!attempt.sent || neverArrived(error)) {
+      spent.delete(grant);
+      throw error;
+    }
     throw toExchangeError(error);
   }
   const { idToken, accessToken } = answer.response;
@@ -78,31 +81,32 @@ function neverArrived(error: unknown): boolean {
   return error instanceof TransportError && error.code === "network_error" && !error.ambiguous;
 }
 
-/** A lost answer to a code is final: repeating it may revoke what it got (RFC 6749 §4.1.2, RFC 9700 §4.5). */
+/** The code is gone, so what another request might cure, only another login does. */
 function toExchangeError(error: unknown): unknown {
-  if (!OAuthError.is(error)) return error;
-  if (!error.ambiguous) return error instanceof TransportError && !neverArrived(error) ? unrepeatable(error) : error;
-  if (error instanceof TransportError) {
-    return new TokenEndpointError(
-      "code_exchange_ambiguous",
-      "the answer to the code was lost, and a code must not be sent twice; begin the login again",
-      {
-        status: error.status,
-        oauthError: error.oauthError,
-        ambiguous: true,
-        cause: { name: error.name, code: error.code, status: error.status },
-      },
-    );
-  }
-  if (error instanceof TokenEndpointError) {
-    const { message, status } = error;
-    return new TokenEndpointError(error.code, message, { status, ambiguous: true, action: "reauthorize" });
+  if (error instanceof TransportError && error.ambiguous) return answerLost(error);
+  if (error instanceof TransportError || error instanceof RateLimitError) return unrepeatable(error);
+  if (error instanceof TokenEndpointError && error.ambiguous) {
+    const { code, message, status } = error;
+    return new TokenEndpointError(code, message, { status, ambiguous: true, action: "reauthorize" });
   }
   return error;
 }
 
-/** The server was asked and could not: another time it can, but not with this code. */
-function unrepeatable(error: TransportError): TransportError {
-  const { code, message, status, oauthError, retryAfterMs } = error;
-  return new TransportError(code, message, { status, oauthError, retryAfterMs, action: "reauthorize" });
+/** A lost answer to a code is final: repeating it may revoke what it got (RFC 6749 §4.1.2, RFC 9700 §4.5). */
+function answerLost({ name, code, status, oauthError }: TransportError): TokenEndpointError {
+  return new TokenEndpointError(
+    "code_exchange_ambiguous",
+    "the answer to the code was lost, and a code must not be sent twice; begin the login again",
+    { status, oauthError, ambiguous: true, cause: { name, code, status } },
+  );
+}
+
+/** The server was asked and could not, or would not yet: another time it can, but not with this code. */
+function unrepeatable({ message, status, oauthError, retryAfterMs }: TransportError | RateLimitError): TransportError {
+  return new TransportError("server_unavailable", `${message}; begin the login again`, {
+    status,
+    oauthError,
+    retryAfterMs,
+    action: "reauthorize",
+  });
 }

@@ -144,7 +144,14 @@ describe("S-021 a code is sent once", () => {
     [
       "throttled",
       text("", { status: 429, headers: { "retry-after": "9" } }),
-      { code: "rate_limited", retryAfterMs: 9000 },
+      {
+        name: "TransportError",
+        code: "server_unavailable",
+        action: "reauthorize",
+        retryable: false,
+        retryAfterMs: 9000,
+        status: 429,
+      },
     ],
     [
       "unavailable by name",
