@@ -1,4 +1,3 @@
-import { allowInsecureRequests, customFetch } from "oauth4webapi";
 import type { AuthorizationServer, Client } from "oauth4webapi";
 import { systemClock } from "../lib/clock.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -8,7 +7,7 @@ import type { ClientAuthentication, Secret } from "./client-authentication.ts";
 import { assertSecure, isLoopbackHttp, isPlainUrl } from "./endpoint-url.ts";
 import { ConfigurationError } from "./errors.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
-import type { Fetch, OutgoingRequest } from "./transport.ts";
+import type { Fetch } from "./transport.ts";
 import { isWarehouse } from "./warehouse.ts";
 import type { Warehouse } from "./warehouse.ts";
 
@@ -293,34 +292,11 @@ function assertRedirectUri(redirectUri: unknown, allowLoopbackHttp: boolean): vo
   }
 }
 
-/** Signatures that ID tokens may have: asymmetric ones, never `none` (RFC 8725 §3.1). */
-const ID_TOKEN_ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"];
-
-/** One for each warehouse: oauth4webapi keeps the keys of ID tokens by this object. */
-const servers = new WeakMap<Warehouse<never>, AuthorizationServer>();
-
 function serverOf(warehouse: Warehouse<never>): AuthorizationServer {
-  const known = servers.get(warehouse);
-  if (known !== undefined) return known;
-  const server: AuthorizationServer = Object.freeze({
+  return Object.freeze({
     issuer: warehouse.issuer,
     token_endpoint: warehouse.tokenEndpoint,
     ...(warehouse.revocationEndpoint !== undefined && { revocation_endpoint: warehouse.revocationEndpoint }),
-    ...(warehouse.jwksUri !== undefined && { jwks_uri: warehouse.jwksUri }),
     authorization_response_iss_parameter_supported: warehouse.issuerInCallback === "always",
-    id_token_signing_alg_values_supported: ID_TOKEN_ALGORITHMS,
   });
-  servers.set(warehouse, server);
-  return server;
-}
-
-/** What oauth4webapi takes for one request: our transport, and its switch for `http`, which we have decided already. */
-export function requestOptions(
-  allowHttp: boolean,
-  send: (url: string, request: OutgoingRequest) => Promise<Response>,
-): {
-  [customFetch]: (url: string, request: OutgoingRequest) => Promise<Response>;
-  [allowInsecureRequests]: boolean;
-} {
-  return { [customFetch]: send, [allowInsecureRequests]: allowHttp };
 }

@@ -70,10 +70,9 @@ export async function exchangeCode(
     }
     throw toExchangeError(error);
   }
-  const { idToken, accessToken } = answer.response;
+  const { idToken } = answer.response;
   const { nonce, returnTo } = pending;
-  const user =
-    nonce === undefined ? undefined : await checkIdToken(client, { idToken, accessToken, nonce, returnTo, signal });
+  const user = nonce === undefined ? undefined : await checkIdToken(client, { idToken, nonce, returnTo, signal });
   return createTokenSet(client, answer, pending.scopes, { user, keepIdToken: nonce !== undefined });
 }
 

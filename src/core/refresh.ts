@@ -154,13 +154,13 @@ async function mergeRefresh(
 async function userOfNewIdToken(
   client: OAuthClient,
   { idToken: oldIdToken, user }: TokenSet,
-  { idToken, accessToken }: TokenResponse,
+  { idToken }: TokenResponse,
   signal: AbortSignal | undefined,
 ): Promise<WarehouseUser | undefined> {
   if (idToken === undefined || oldIdToken === undefined) return undefined;
   let named: WarehouseUser;
   try {
-    named = await checkIdToken(client, { idToken, accessToken, nonce: undefined, signal });
+    named = await checkIdToken(client, { idToken, nonce: undefined, signal });
   } catch {
     return undefined;
   }

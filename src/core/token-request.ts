@@ -1,7 +1,12 @@
 import { abortable } from "../lib/abortable.ts";
-import { authorizationCodeGrantRequest, genericTokenEndpointRequest } from "oauth4webapi";
+import {
+  allowInsecureRequests,
+  authorizationCodeGrantRequest,
+  customFetch,
+  genericTokenEndpointRequest,
+} from "oauth4webapi";
 import type { ClientAuth } from "oauth4webapi";
-import { internalsOf, requestOptions } from "./client.ts";
+import { internalsOf } from "./client.ts";
 import type { OAuthClient } from "./client.ts";
 import { ConfigurationError } from "./errors.ts";
 import { createTokenFailure } from "./token-failure.ts";
@@ -94,19 +99,24 @@ function sendTokenRequest(client: OAuthClient, request: TokenRequest): Promise<A
   );
 }
 
-/** Stands in for a `Response`, which costs more to build than everything else here; the answer itself is read already. */
-const SENT = Object.freeze({}) as Response;
-
 /** Asks for bytes that do not grow when they are decoded; browsers keep this header to themselves. */
 const REQUEST_HEADERS: Readonly<Record<string, string>> = Object.freeze({ "accept-encoding": "identity" });
 
-/** Lets oauth4webapi build a request and send it through our transport, and gives the answer that the transport read. */
+/** What oauth4webapi wants of a `fetch`. Nobody reads it: what our transport read is the answer. */
+const UNREAD = Object.freeze({}) as Response;
+
+/** What oauth4webapi takes for one request: our transport, and its switch for `http`, which the client has decided. */
+interface BuildOptions {
+  readonly [customFetch]: (url: string, request: OutgoingRequest) => Promise<Response>;
+  readonly [allowInsecureRequests]: boolean;
+  readonly headers: Record<string, string>;
+}
+
+/** Lets oauth4webapi build a request, and sends it through our transport. */
 export async function sendBuilt(
   client: OAuthClient,
   { signal, onSend }: Pick<TokenRequest, "signal" | "onSend">,
-  build: (
-    options: ReturnType<typeof requestOptions> & { readonly headers: Record<string, string> },
-  ) => Promise<Response>,
+  build: (options: BuildOptions) => Promise<Response>,
 ): Promise<Answer> {
   const { fetch, clock, timeoutMs, allowLoopbackHttp } = internalsOf(client);
   let answer: Answer | undefined;
@@ -114,10 +124,11 @@ export async function sendBuilt(
     signal?.throwIfAborted();
     onSend?.();
     answer = await sendRequest(url, outgoing, { fetch, clock, timeoutMs, limitBytes: TOKEN_ANSWER_LIMIT, signal });
-    return SENT;
+    return UNREAD;
   };
+  const options = { [customFetch]: send, [allowInsecureRequests]: allowLoopbackHttp, headers: REQUEST_HEADERS };
   // What gets the secret may hang, and knows nothing of the caller's signal.
-  await abortable(build({ ...requestOptions(allowLoopbackHttp, send), headers: REQUEST_HEADERS }), signal);
+  await abortable(build(options), signal);
   if (answer === undefined) throw new TypeError("unreachable: the request resolved without being sent");
   return answer;
 }

@@ -2,8 +2,7 @@ import { inspect } from "node:util";
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
 import { clientSecretBasic, clientSecretPost, createClient, none, privateKeyJwt } from "warehouse-oauth";
-import { formatConnectionId, internalsOf, parseConnectionId, requestOptions } from "../../src/core/client.ts";
-import { allowInsecureRequests, customFetch } from "oauth4webapi";
+import { formatConnectionId, internalsOf, parseConnectionId } from "../../src/core/client.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { REDIRECT_URI, acmeClient, acmeWarehouse, expectCode, standingClock } from "./acme.ts";
 
@@ -32,20 +31,17 @@ describe("createClient", () => {
         issuer: "https://login.acme.example",
         token_endpoint: "https://login.acme.example/token",
         authorization_response_iss_parameter_supported: false,
-        id_token_signing_alg_values_supported: ["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"],
       },
     });
     expect(internalsOf(client).server).not.toHaveProperty("revocation_endpoint");
-    expect(internalsOf(client).server).not.toHaveProperty("jwks_uri");
   });
 
-  it("keeps what is given, and one server for one warehouse", () => {
+  it("keeps what is given", () => {
     const clock = standingClock();
     const fetch = (): Promise<Response> => Promise.reject(new Error("unused"));
     const warehouse = acmeWarehouse({
       issuerInCallback: "always",
       revocationEndpoint: "https://login.acme.example/revoke",
-      jwksUri: "https://login.acme.example/keys",
     });
     const options = { warehouse, clientId: "client-1", clock, fetch, timeoutMs: 5, login: { scopes: ["a"] } };
     const client = createClient({ ...options, clientSecret: "secret", allowLoopbackHttp: true });
@@ -54,10 +50,8 @@ describe("createClient", () => {
     expect([known.clock, known.fetch]).toEqual([clock, fetch]);
     expect(known.server).toMatchObject({
       revocation_endpoint: "https://login.acme.example/revoke",
-      jwks_uri: "https://login.acme.example/keys",
       authorization_response_iss_parameter_supported: true,
     });
-    expect(internalsOf(createClient(options)).server).toBe(known.server);
     expect(internalsOf(createClient({ ...options, clientAuthentication: none() })).isPublic).toBe(false);
     expect(client.redirectUri).toBeUndefined();
   });
@@ -260,14 +254,6 @@ describe("S-055 secrets of a client", () => {
 describe("internalsOf", () => {
   it.each([undefined, null, 5, {}, { ...acmeClient() }])("refuses %j", async (client) => {
     await expectCode(() => internalsOf(client as never), "invalid_argument");
-  });
-});
-
-describe("requestOptions", () => {
-  it("hands our transport and our decision about http over", () => {
-    const send = (): Promise<Response> => Promise.resolve(new Response());
-    expect(requestOptions(true, send)).toEqual({ [customFetch]: send, [allowInsecureRequests]: true });
-    expect(requestOptions(false, send)[allowInsecureRequests]).toBe(false);
   });
 });
 
