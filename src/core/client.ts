@@ -1,7 +1,6 @@
 import type { AuthorizationServer, Client } from "oauth4webapi";
 import { systemClock } from "../lib/clock.ts";
 import type { Clock } from "../lib/clock.ts";
-import { createReferenceHash } from "../lib/keyed-hash.ts";
 import { clientSecretBasic, clientSecretPost, none } from "./client-authentication.ts";
 import type { ClientAuthentication, Secret } from "./client-authentication.ts";
 import { assertSecure, isLoopbackHttp, isPlainUrl } from "./endpoint-url.ts";
@@ -61,8 +60,8 @@ export interface OAuthClient<in Login = object> {
 /** What a client knows that it does not show. */
 export interface ClientInternals {
   readonly authenticate: ClientAuthentication;
-  /** Names the credentials without holding them: another secret gives another name. */
-  readonly credentials: string;
+  /** The secret as it was given, to tell a corrected one from the one before. **Never printed.** */
+  readonly clientSecret: Secret | undefined;
   /** Neither a secret nor another authentication was given. */
   readonly isPublic: boolean;
   readonly login: object;
@@ -156,7 +155,7 @@ export function createClient<Login extends object>(options: ClientOptions<Login>
   });
   internals.set(client as OAuthClient, {
     authenticate: authenticationOf(options),
-    credentials: nameCredentials(options),
+    clientSecret: options.clientSecret,
     isPublic: options.clientSecret === undefined && options.clientAuthentication === undefined,
     login: Object.freeze({ ...options.login }),
     fetch: options.fetch ?? globalFetch,
@@ -249,15 +248,6 @@ function authenticationOf<Login>(options: ClientOptions<Login>): ClientAuthentic
   return options.warehouse.clientSecretMethod === "client_secret_post"
     ? clientSecretPost(options.clientSecret)
     : clientSecretBasic(options.clientSecret);
-}
-
-let hashSecret: ((text: string) => string) | undefined;
-
-/** What a function gives is not asked for here, so all functions have one name: what they give may change any time. */
-function nameCredentials<Login>({ clientSecret, clientAuthentication }: ClientOptions<Login>): string {
-  if (typeof clientSecret !== "string") return (clientSecret ?? clientAuthentication) ? "function" : "public";
-  hashSecret ??= createReferenceHash();
-  return hashSecret(clientSecret);
 }
 
 /** Schemes of redirect URIs that no application can own: a browser runs or shows them itself. */

@@ -5,7 +5,7 @@ import {
   StoreError,
   internalsOf,
 } from "../core/index.ts";
-import type { TokenSet } from "../core/index.ts";
+import type { OAuthClient, TokenSet } from "../core/index.ts";
 import { abortable } from "../lib/abortable.ts";
 import type { Clock } from "../lib/clock.ts";
 import { createReferenceHash } from "../lib/keyed-hash.ts";
@@ -371,7 +371,7 @@ export class SessionEngine {
   // ---------------------------------------------------------------- limits
 
   gateOf(connection: Connection): EndpointGate {
-    const { credentials } = internalsOf(connection.client);
+    const credentials = this.#nameCredentials(connection.client);
     let gate = connection.gates.get(credentials);
     if (gate === undefined) {
       for (const [old, idle] of connection.gates) if (idle.idle) connection.gates.delete(old);
@@ -386,6 +386,13 @@ export class SessionEngine {
       connection.gates.set(credentials, gate);
     }
     return gate;
+  }
+
+  /** What a function gives is not asked for here, so all functions have one name: what they give may change any time. */
+  #nameCredentials(client: OAuthClient): string {
+    const { clientSecret, isPublic } = internalsOf(client);
+    if (typeof clientSecret === "string") return this.referenceOf(clientSecret);
+    return isPublic ? "public" : "function";
   }
 
   /** @throws {@link RateLimitError} `refresh_limit_reached` for a session that was refreshed too often. */
