@@ -40,7 +40,7 @@ export async function checkIdToken(client: OAuthClient, check: IdTokenCheck): Pr
     const claims = await abortable(readClaims(client, idToken), signal);
     assertAuthorizedParty(client, claims);
     if (nonce !== undefined) assertNonce(claims, nonce, returnTo);
-    return userOf(claims);
+    return userOf(client, claims);
   } catch (error) {
     if (signal?.aborted === true && error === signal.reason) throw error;
     throw toIdTokenError(error, returnTo);
@@ -50,15 +50,15 @@ export async function checkIdToken(client: OAuthClient, check: IdTokenCheck): Pr
 /** Reads the claims of an ID token that fits this client. Only who gets one loads what checks it. */
 async function readClaims(client: OAuthClient, idToken: string): Promise<JWTPayload> {
   const jose = await import("jose");
+  const { issuer, idTokenIssuers = [], jwksUri } = client.warehouse;
   const rules: JWTVerifyOptions = {
     algorithms: ALGORITHMS,
-    issuer: client.warehouse.issuer,
+    issuer: [issuer, ...idTokenIssuers],
     audience: client.clientId,
     requiredClaims: ["sub", "exp", "iat"],
     clockTolerance: CLOCK_TOLERANCE_S,
     currentDate: new Date(internalsOf(client).clock.now()),
   };
-  const { jwksUri } = client.warehouse;
   if (jwksUri !== undefined) return (await jose.jwtVerify(idToken, keysOf(client, jwksUri, jose), rules)).payload;
   const { alg = "", crit } = jose.decodeProtectedHeader(idToken);
   const [, payload = "", , ...more] = idToken.split(".");
@@ -104,9 +104,10 @@ function assertNonce({ nonce: received }: JWTPayload, nonce: string, returnTo: s
   }
 }
 
-function userOf({ iss, sub, email }: JWTPayload): WarehouseUser {
-  if (typeof iss !== "string" || typeof sub !== "string" || sub === "") throw new TypeError("no subject");
-  return { issuer: iss, id: sub, email: typeof email === "string" && email !== "" ? email : undefined };
+/** The issuer has one name here, however the token spells it: identity is issuer and subject. */
+function userOf({ warehouse }: OAuthClient, { sub, email }: JWTPayload): WarehouseUser {
+  if (typeof sub !== "string" || sub === "") throw new TypeError("no subject");
+  return { issuer: warehouse.issuer, id: sub, email: typeof email === "string" && email !== "" ? email : undefined };
 }
 
 /** The failed check is named, what failed it is not: the library's error holds the claims. */

@@ -81,6 +81,8 @@ export interface WarehouseDefinition<in Login> {
   readonly revocationInstructions?: string;
   /** RFC 7517, needed only when `openid` is requested. */
   readonly jwksUri?: string;
+  /** Other names that `iss` of an ID token may be; tokens and users have the issuer's own. Default is none. */
+  readonly idTokenIssuers?: readonly string[];
   /** Origins to which `TokenSession.fetch` may send a token; the first one resolves relative paths. */
   readonly apiOrigins?: readonly string[];
   /** Default is `["authorization_code", "refresh_token"]`. Another grant is `grant_unsupported`. */
@@ -184,6 +186,7 @@ const MEMBERS: Readonly<
   revocationEndpoint: "string",
   revocationInstructions: "string",
   jwksUri: "string",
+  idTokenIssuers: "array",
   apiOrigins: "array",
   grants: "array",
   defaultScopes: "array",
@@ -261,11 +264,13 @@ export function defineWarehouse<Login extends object = LoginOptions>(
       "authorizationEndpoint",
     );
   }
+  assertTexts(definition.idTokenIssuers ?? [], "idTokenIssuers");
   assertScopes(definition.defaultScopes ?? [], "defaultScopes");
   assertScopes(definition.machineScopes ?? [], "machineScopes");
 
   const warehouse: Omit<Warehouse<Login>, typeof brand> = {
     ...definition,
+    ...(definition.idTokenIssuers !== undefined && { idTokenIssuers: Object.freeze([...definition.idTokenIssuers]) }),
     apiOrigins: Object.freeze((definition.apiOrigins ?? []).map(originOf)),
     grants: Object.freeze([...grants]),
     defaultScopes: Object.freeze([...(definition.defaultScopes ?? [])]),
@@ -313,6 +318,13 @@ function assertMembers(definition: WarehouseDefinition<never>): void {
     if ((definition[required] as unknown) === undefined) {
       throw new ConfigurationError("config_invalid", `"${required}" is required`, required);
     }
+  }
+}
+
+/** An empty name, or none, would let tokens of nobody pass. */
+function assertTexts(values: readonly unknown[], option: string): void {
+  if (!values.every((value) => typeof value === "string" && value !== "")) {
+    throw new ConfigurationError("config_invalid", `each of "${option}" must be a string that is not empty`, option);
   }
 }
 

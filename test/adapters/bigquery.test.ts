@@ -31,6 +31,7 @@ describe("facts", () => {
       tokenEndpoint: "https://oauth2.googleapis.com/token",
       revocationEndpoint: "https://oauth2.googleapis.com/revoke",
       jwksUri: "https://www.googleapis.com/oauth2/v3/certs",
+      idTokenIssuers: ["accounts.google.com"],
       apiOrigins: ["https://bigquery.googleapis.com"],
       grants: ["authorization_code", "refresh_token", "jwt_bearer"],
       defaultScopes: [`${prefix}bigquery`],

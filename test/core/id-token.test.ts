@@ -99,6 +99,16 @@ describe("S-022 an ID token that is good", () => {
     expect(sent).toHaveLength(1);
   });
 
+  it("S-022 another name of the issuer, where the warehouse says so; the user has the issuer's own", async () => {
+    const idToken = await sign({ ...claimsFor("n"), iss: "login.acme.example" });
+    const clientOf = (idTokenIssuers: readonly string[]): OAuthClient =>
+      acmeClient(script(keys).fetch, { clock: stillClock(Date.now()) }, acme({ jwksUri: KEYS, idTokenIssuers }));
+    const user = await checkIdToken(clientOf(["login.acme.example"]), { idToken, nonce: "n" });
+    expect(user).toMatchObject({ issuer: ISSUER, id: "user-1" });
+    const refused = await refusal(checkIdToken(clientOf([]), { idToken, nonce: "n" }));
+    expect(refused.message).toMatch(/its "iss"/);
+  });
+
   it.each(["", 7])("takes no address of %j", async (email) => {
     const { result } = await login((nonce) => sign({ ...claimsFor(nonce), email }));
     expect((await result).user?.email).toBeUndefined();

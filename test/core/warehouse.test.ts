@@ -31,6 +31,7 @@ describe("defineWarehouse", () => {
       revocationEndpoint: "https://login.acme.example/revoke",
       revocationInstructions: "Ask.",
       jwksUri: "https://login.acme.example/keys",
+      idTokenIssuers: scopes,
       apiOrigins: ["https://api.acme.example:443/", "https://b.example:8443"],
       grants: ["authorization_code", "refresh_token", "client_credentials", "jwt_bearer", "token_exchange"],
       machineScopes: scopes,
@@ -54,6 +55,7 @@ describe("defineWarehouse", () => {
       apiOrigins: ["https://api.acme.example", "https://b.example:8443"],
       machineScopes: ["a"],
       defaultScopes: ["a"],
+      idTokenIssuers: ["a"],
     });
     for (const part of [
       warehouse,
@@ -161,6 +163,8 @@ describe("defineWarehouse", () => {
     ["apiOrigins", ["https://api.acme.example/?x"]],
     ["apiOrigins", ["https://u@api.acme.example"]],
     ["apiOrigins", [5]],
+    ["idTokenIssuers", [5]],
+    ["idTokenIssuers", [""]],
   ])("refuses a bad value: %s = %j", async (name, value) => {
     expect(await expectCode(() => acmeWarehouse({ [name]: value }), "config_invalid")).toMatchObject({ option: name });
   });

@@ -63,6 +63,8 @@ export function bigquery(options: BigQueryOptions = {}): Warehouse<BigQueryLogin
     tokenEndpoint: TOKEN_ENDPOINT,
     revocationEndpoint: "https://oauth2.googleapis.com/revoke",
     jwksUri: "https://www.googleapis.com/oauth2/v3/certs",
+    // "https://accounts.google.com or accounts.google.com" (developers.google.com, "OpenID Connect", checked 2026-11-21).
+    idTokenIssuers: ["accounts.google.com"],
     apiOrigins: [apiOrigin],
     grants: ["authorization_code", "refresh_token", "jwt_bearer"],
     defaultScopes: [BIGQUERY_SCOPE],
