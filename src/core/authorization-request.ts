@@ -5,7 +5,7 @@ import type { OAuthClient } from "./client.ts";
 import { ConfigurationError } from "./errors.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
 import { createPkce } from "./pkce.ts";
-import { assertScopes, formatScopes, parseScopes } from "./scopes.ts";
+import { assertScopes, canonicalScopes, formatScopes, parseScopes } from "./scopes.ts";
 import type { SignalOptions } from "./transport.ts";
 import type { LoginOptions, Warehouse } from "./warehouse.ts";
 
@@ -157,13 +157,13 @@ function resolveLogin<Login extends object>(
     if (unknown !== undefined) {
       throw new ConfigurationError("config_invalid", `"${unknown}" is no option of a login at this warehouse`, unknown);
     }
-    return { scopes: [...new Set(scopes)], extra: {} };
+    return { scopes: canonicalScopes(warehouse, scopes), extra: {} };
   }
   const { scope, ...extra } = warehouse.authorizationParameters(login, { scopes });
   for (const name of Object.keys(extra)) {
     if (RESERVED.has(name)) throw reserved(name);
   }
-  return { scopes: scope === undefined ? [...new Set(scopes)] : parseScopes(scope), extra };
+  return { scopes: canonicalScopes(warehouse, scope === undefined ? scopes : parseScopes(scope)), extra };
 }
 
 function endpointOf(warehouse: Warehouse<never>): string {

@@ -20,11 +20,12 @@ import { TokenSet } from "./token-set.ts";
  */
 export function missingScopes(client: OAuthClient, tokens: TokenSet): readonly string[] {
   TokenSet.connectionIdOf(tokens);
-  return scopesBeyond(requestedScopes(client), tokens.scopes);
+  return scopesBeyond(client.warehouse, requestedScopes(client), tokens.scopes);
 }
 
 /**
- * Refuses tokens that lack a scope the application cannot do without. The tokens themselves stay as they are.
+ * Refuses tokens that lack a scope the application cannot do without. The tokens themselves stay as they are. Scopes are
+ * named as `tokens.scopes` has them: where one has several names, by the warehouse's own (at Google `email`).
  *
  * @throws {@link TokenEndpointError} `scope_not_granted`, naming what is missing.
  *

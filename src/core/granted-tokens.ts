@@ -1,4 +1,5 @@
 import type { OAuthClient } from "./client.ts";
+import { canonicalScopes } from "./scopes.ts";
 import type { TokenAnswer } from "./token-request.ts";
 import { TokenSet } from "./token-set.ts";
 import type { WarehouseUser } from "./token-set.ts";
@@ -32,7 +33,7 @@ export function createTokenSet(
     obtainedAt,
     ...(lifetimeMs !== undefined && { expiresAt: obtainedAt + lifetimeMs }),
     ...(refreshExpiresAt !== undefined && { refreshExpiresAt }),
-    scopes: response.scopes ?? askedFor,
+    scopes: canonicalScopes(warehouse, response.scopes ?? askedFor),
     scopesAssumed: response.scopes === undefined,
     ...(user !== undefined && { user }),
     connectionId,

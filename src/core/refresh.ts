@@ -85,7 +85,7 @@ export async function attemptRefresh(
     );
   }
   const { scopes, signal, onSend, tolerateLifetime = false } = options;
-  if (scopes !== undefined) assertNarrower(scopes, tokens);
+  if (scopes !== undefined) assertNarrower(client, scopes, tokens);
   const answer = await requestTokens(client, {
     grant: "refresh_token",
     parameters: { refresh_token: refreshToken, ...(scopes !== undefined && { scope: formatScopes(scopes) }) },
@@ -103,9 +103,9 @@ export async function attemptRefresh(
   }
 }
 
-function assertNarrower(scopes: readonly string[], tokens: TokenSet): void {
+function assertNarrower({ warehouse }: OAuthClient, scopes: readonly string[], tokens: TokenSet): void {
   assertScopes(scopes, "scopes");
-  const [beyond] = scopesBeyond(scopes, tokens.scopes);
+  const [beyond] = scopesBeyond(warehouse, scopes, tokens.scopes);
   if (beyond !== undefined) {
     throw new ConfigurationError(
       "config_invalid",

@@ -1,6 +1,6 @@
 import { ConfigurationError } from "./errors.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
-import type { ScopeLevel, Warehouse } from "./warehouse.ts";
+import type { Warehouse } from "./warehouse.ts";
 
 /** One scope: `1*( %x21 / %x23-5B / %x5D-7E )` (RFC 6749 §3.3). */
 const SCOPE = /^[\x21\x23-\x5B\x5D-\x7E]+$/;
@@ -39,47 +39,26 @@ export function formatScopes(scopes: readonly string[]): string {
   return [...new Set(scopes)].join(" ");
 }
 
+/** Gives each scope the one name that the warehouse's tokens have, each once, so that sets can be compared. */
+export function canonicalScopes(
+  { scopeAliases }: Pick<Warehouse<never>, "scopeAliases">,
+  scopes: readonly string[],
+): readonly string[] {
+  return [...new Set(scopes.map((scope) => scopeAliases?.get(scope) ?? scope))];
+}
+
 /**
  * Asks for offline access and is spent once granted: servers often leave them out of later answers,
  * and their absence takes nothing from the access token (requirements S-041).
  */
 const OFFLINE_SCOPES: ReadonlySet<string> = new Set(["offline_access", "refresh_token"]);
 
-/** The scopes of `wanted` that `granted` lacks, as sets, case-sensitively. */
-export function scopesBeyond(wanted: readonly string[], granted: readonly string[]): readonly string[] {
-  const has = new Set(granted);
-  return wanted.filter((scope) => !has.has(scope) && !OFFLINE_SCOPES.has(scope));
-}
-
-/** A scope and what it lets the application do. Both facts are absent for scopes the warehouse does not know. */
-export interface ScopeDescription {
-  /** The scope as it is sent. */
-  readonly scope: string;
-  /** What it lets an application do, as a sentence for people. */
-  readonly description: string | undefined;
-  /** The most it allows. */
-  readonly level: ScopeLevel | undefined;
-}
-
-/**
- * Says in sentences what the scopes allow, for a consent page of one's own.
- *
- * @example
- *
- * ```ts
- * import { describeScopes } from "warehouse-oauth";
- * import { databricks } from "warehouse-oauth/databricks";
- *
- * const warehouse = databricks({ host: "acme.cloud.databricks.com" });
- * for (const { scope, description, level } of describeScopes(warehouse, ["sql"])) {
- *   process.stdout.write(`${scope} (${level ?? "?"}): ${description ?? "unknown"}\n`);
- * }
- * ```
- */
-export function describeScopes(warehouse: Warehouse, scopes: readonly string[]): readonly ScopeDescription[] {
-  if (!Array.isArray(scopes)) throw invalidArgument('"scopes" must be an array of strings');
-  return scopes.map((scope: string) => {
-    const fact = warehouse.scopeCatalogue.get(scope);
-    return { scope, description: fact?.description, level: fact?.level };
-  });
+/** The scopes of `wanted` that `granted` lacks, as sets, case-sensitively; asking for offline access is never missed. */
+export function scopesBeyond(
+  warehouse: Pick<Warehouse<never>, "scopeAliases">,
+  wanted: readonly string[],
+  granted: readonly string[],
+): readonly string[] {
+  const has = new Set(canonicalScopes(warehouse, granted));
+  return canonicalScopes(warehouse, wanted).filter((scope) => !has.has(scope) && !OFFLINE_SCOPES.has(scope));
 }

@@ -19,7 +19,7 @@ export interface TokenResponse {
   readonly refreshExpiresInMs: number | undefined;
   /** `undefined` if the server did not say; empty if it granted none. */
   readonly scopes: readonly string[] | undefined;
-  /** Some servers name the user beside the tokens. */
+  /** Some warehouses name the user beside the tokens. */
   readonly userName: string | undefined;
 }
 
@@ -28,6 +28,9 @@ export interface ReadOptions {
   readonly grant: Grant;
   readonly tolerateLifetime?: boolean;
 }
+
+/** What a warehouse says of its answers. */
+type AnswerFacts = Pick<Warehouse<never>, "normalizeTokenResponse" | "userNameMember">;
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -105,7 +108,7 @@ export function isErrorInDisguise(body: Json | undefined): boolean {
  * @throws {@link TokenEndpointError}; the refresh token that came with it is kept for {@link rescuedRefreshToken}.
  */
 export function readTokenResponse(
-  warehouse: Pick<Warehouse<never>, "normalizeTokenResponse">,
+  warehouse: AnswerFacts,
   request: ReadOptions,
   { status, headers }: Pick<Answer, "status" | "headers">,
   json: unknown,
@@ -122,18 +125,14 @@ export function readTokenResponse(
       throw refuse(code, "its body is not one whole JSON object", status);
     }
     if (status !== 200) throw malformed("the status of a success is 200 (RFC 6749 §5.1)", status);
-    return readMembers(body, request);
+    return readMembers(body, request, warehouse);
   } catch (error) {
     if (body !== undefined) rescueRefreshToken(error, ownMember(body, "refresh_token"));
     throw error;
   }
 }
 
-function normalize(
-  { normalizeTokenResponse }: Pick<Warehouse<never>, "normalizeTokenResponse">,
-  body: Json,
-  { grant }: ReadOptions,
-): Json {
+function normalize({ normalizeTokenResponse }: AnswerFacts, body: Json, { grant }: ReadOptions): Json {
   if (normalizeTokenResponse === undefined) return body;
   try {
     const normalized = asJsonObject(normalizeTokenResponse(body, { grant }));
@@ -155,7 +154,11 @@ function ownMember(body: Json, name: string): unknown {
   return Object.hasOwn(body, name) ? body[name] : undefined;
 }
 
-function readMembers(body: Json, { grant, tolerateLifetime }: ReadOptions): TokenResponse {
+function readMembers(
+  body: Json,
+  { grant, tolerateLifetime }: ReadOptions,
+  { userNameMember }: AnswerFacts,
+): TokenResponse {
   const read = (name: string): unknown => ownMember(body, name);
   const accessToken = read("access_token");
   // Some servers write all members that there are, and null into those that say nothing.
@@ -171,7 +174,7 @@ function readMembers(body: Json, { grant, tolerateLifetime }: ReadOptions): Toke
   if (grant === "token_exchange" && typeof read("issued_token_type") !== "string") {
     throw malformed('"issued_token_type" is missing (RFC 8693 §2.2.1)');
   }
-  const userName = read("username");
+  const userName = userNameMember === undefined ? undefined : read(userNameMember);
   const expiresIn = read("expires_in");
   const expiresInMs = parseExpiresIn(expiresIn);
   const lifetimeInvalid = expiresIn !== undefined && expiresInMs === undefined;

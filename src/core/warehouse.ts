@@ -93,6 +93,8 @@ export interface WarehouseDefinition<in Login> {
   readonly machineScopes?: readonly string[];
   /** What each scope lets an application do, by scope. */
   readonly scopeCatalogue?: ReadonlyMap<string, ScopeFact>;
+  /** Scopes with several names: from each other name to the one that tokens and the catalogue have. Default is none. */
+  readonly scopeAliases?: ReadonlyMap<string, string>;
   /** How `clientSecret` is sent. Default is `"client_secret_basic"` (RFC 6749 §2.3.1). */
   readonly clientSecretMethod?: "client_secret_basic" | "client_secret_post";
   /** Default is `"unknown"`. */
@@ -123,6 +125,8 @@ export interface WarehouseDefinition<in Login> {
     login: Login,
     request: { readonly scopes: readonly string[] },
   ) => Readonly<Record<string, string>>;
+  /** Describes a scope that no catalogue can list, because a name of the customer's is in it. */
+  readonly describeScope?: (scope: string) => ScopeFact | undefined;
   /** Adds to the body of a token request. */
   readonly tokenParameters?: (grant: Grant) => Readonly<Record<string, string>>;
   /** Turns a peculiar success body into that of RFC 6749 §5.1, wire names on both sides. */
@@ -130,6 +134,8 @@ export interface WarehouseDefinition<in Login> {
     body: Readonly<Record<string, unknown>>,
     request: { readonly grant: Grant },
   ) => Readonly<Record<string, unknown>>;
+  /** Member of a token answer that names the user; what it holds becomes `user.id`. Absent means: none does. */
+  readonly userNameMember?: string;
   /** Widens the classifier; `undefined` leaves the decision to it. */
   readonly classifyTokenError?: (failure: TokenFailure) => TokenFailureClass | undefined;
   /** Whether an API answer means "this token is refused". Asked for status >= 400 only. Default is status 401. */
@@ -192,6 +198,7 @@ const MEMBERS: Readonly<
   defaultScopes: "array",
   machineScopes: "array",
   scopeCatalogue: "Map",
+  scopeAliases: "Map",
   clientSecretMethod: "string",
   refreshRotation: "string",
   rotationVoidsAccessTokens: "boolean",
@@ -204,8 +211,10 @@ const MEMBERS: Readonly<
   hardMarginMs: "number",
   refusedBelowMs: "number",
   authorizationParameters: "function",
+  describeScope: "function",
   tokenParameters: "function",
   normalizeTokenResponse: "function",
+  userNameMember: "string",
   classifyTokenError: "function",
   isTokenRejected: "function",
 };

@@ -95,10 +95,7 @@ export class AuthorizationEndpoint {
       clientId: client.clientId,
       ticket: id,
       user: hint ?? DEFAULT_USER,
-      scopes: describeScopes(visit.warehouse, scopes).map((known) => ({
-        ...known,
-        description: known.description ?? this.#profile.describeScope(known.scope),
-      })),
+      scopes: describeScopes(visit.warehouse, scopes),
     });
   }
 

@@ -76,8 +76,6 @@ export interface WarehouseProfile {
   /** Paths of the server metadata. */
   readonly metadataPaths: readonly string[];
   metadata(warehouse: Warehouse): Readonly<Record<string, unknown>>;
-  /** Says for people what a scope allows that the warehouse's catalogue cannot list. */
-  describeScope(scope: string): string | undefined;
   /** Says no to scopes before anybody signs in. */
   checkScopes(request: ScopeRequest): Refusal | undefined;
   /** Says no to scopes that this person cannot have. */

@@ -7,6 +7,7 @@ import {
   type Warehouse,
   createAuthorizationRequest,
   createClient,
+  describeScopes,
 } from "warehouse-oauth";
 
 const warehouse = snowflake({ account: "acme-prod" });
@@ -263,6 +264,7 @@ describe("facts", () => {
       refreshExtends: "on-rotation",
       rotationVoidsAccessTokens: true,
       issuerInCallback: "never",
+      userNameMember: "username",
       accessTokenLifetimeMs: 600_000,
       refreshTokenLifetimeMs: 90 * 86_400_000,
     });
@@ -296,6 +298,21 @@ describe("facts", () => {
     const all: Record<SnowflakeScope, true> = { refresh_token: true, "session:role-any": true };
     expect([...warehouse.scopeCatalogue.keys()].sort()).toEqual(Object.keys(all).sort());
     for (const fact of warehouse.scopeCatalogue.values()) expect(fact.description).toMatch(/^[A-Z].*\.$/);
+  });
+
+  it.each([
+    ["session:role:ANALYST", "Act in Snowflake in your role ANALYST."],
+    ["session:role-encoded:caf%C3%A9%20%28x%29", "Act in Snowflake in your role café (x)."],
+    ["session:role:A%20B", "Act in Snowflake in your role A%20B."],
+    ["session:role:", undefined],
+    ["session:role-encoded:", undefined],
+    ["session:role-encoded:%", undefined],
+    ["session:scope:x", undefined],
+    ["a session:role:X", undefined],
+  ])("describes the role scope %s", (scope, description) => {
+    expect(describeScopes(warehouse, [scope])).toEqual([
+      { scope, description, level: description === undefined ? undefined : "admin" },
+    ]);
   });
 });
 

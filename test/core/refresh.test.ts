@@ -221,8 +221,9 @@ describe("the user", () => {
   const user = { issuer: "https://login.acme.example", id: "JANE", email: "jane@acme.example" };
   it("stays, or is named by the answer", async () => {
     expect((await refreshed({}, { user })).user).toEqual(user);
-    expect((await refreshed({ username: "OTHER" }, { user })).user).toEqual(user);
-    expect((await refreshed({ username: "JANE" })).user).toEqual({ ...user, email: undefined });
+    const named = { userNameMember: "username" };
+    expect((await refreshed({ username: "OTHER" }, { user }, named)).user).toEqual(user);
+    expect((await refreshed({ username: "JANE" }, {}, named)).user).toEqual({ ...user, email: undefined });
     expect((await refreshed({})).user).toBeUndefined();
   });
   it("an ID token that was not there before is not taken, and one that was stays", async () => {

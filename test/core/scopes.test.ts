@@ -101,17 +101,17 @@ describe("parseScopes and formatScopes", () => {
 
 describe("scopesBeyond", () => {
   it("S-041 is a difference of sets in which asking for offline access does not count", () => {
-    expect(scopesBeyond(["a", "b", "offline_access", "refresh_token"], ["b", "c"])).toEqual(["a"]);
-    expect(scopesBeyond(["A"], ["a"])).toEqual(["A"]);
-    expect(scopesBeyond([], ["a"])).toEqual([]);
+    expect(scopesBeyond({}, ["a", "b", "offline_access", "refresh_token"], ["b", "c"])).toEqual(["a"]);
+    expect(scopesBeyond({}, ["A"], ["a"])).toEqual(["A"]);
+    expect(scopesBeyond({}, [], ["a"])).toEqual([]);
   });
 
   it("holds for any sets", () => {
     fc.assert(
       fc.property(fc.array(scope), fc.array(scope), (wanted, granted) => {
-        const beyond = scopesBeyond(wanted, granted);
+        const beyond = scopesBeyond({}, wanted, granted);
         expect(beyond.some((one) => granted.includes(one))).toBe(false);
-        expect(scopesBeyond(wanted, [...granted, ...beyond])).toEqual([]);
+        expect(scopesBeyond({}, wanted, [...granted, ...beyond])).toEqual([]);
         expect(beyond.every((one) => wanted.includes(one))).toBe(true);
       }),
     );
@@ -133,5 +133,26 @@ describe("describeScopes", () => {
 
   it("refuses what is no array", async () => {
     await expectCode(() => describeScopes(warehouse, "sql" as never), "invalid_argument");
+  });
+
+  it.each([undefined, null, {}, { scopeCatalogue: new Map() }])("refuses the warehouse %j", async (value) => {
+    await expectCode(() => describeScopes(value as never, ["sql"]), "invalid_argument");
+  });
+
+  it("S-042 knows a scope under its other names, and families by what the warehouse says", () => {
+    const families = acmeWarehouse({
+      scopeCatalogue: new Map([["sql", { description: "Run statements.", level: "write" }]]),
+      scopeAliases: new Map([
+        ["https://acme.example/sql", "sql"],
+        ["group:x", "role:x"],
+      ]),
+      describeScope: (scope) => (scope === "role:x" ? { description: "Act as x.", level: "admin" } : undefined),
+    });
+    expect(describeScopes(families, ["https://acme.example/sql", "role:x", "group:x", "role:y"])).toEqual([
+      { scope: "https://acme.example/sql", description: "Run statements.", level: "write" },
+      { scope: "role:x", description: "Act as x.", level: "admin" },
+      { scope: "group:x", description: "Act as x.", level: "admin" },
+      { scope: "role:y", description: undefined, level: undefined },
+    ]);
   });
 });

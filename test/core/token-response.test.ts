@@ -36,7 +36,7 @@ const read = (
     text: JSON.stringify(body),
   };
   return readTokenResponse(
-    normalize === undefined ? {} : { normalizeTokenResponse: normalize },
+    { userNameMember: "username", ...(normalize !== undefined && { normalizeTokenResponse: normalize }) },
     { grant },
     answer,
     parseJson(answer.text),
@@ -467,8 +467,11 @@ describe("normalizeTokenResponse and other members", () => {
   it.each(["", 7, null])("takes no user name of %j", (username) => {
     expect(read({ ...TOKENS, username }).userName).toBeUndefined();
   });
-  it("names the user beside the tokens", async () => {
-    const client = acmeClient(script(json({ ...TOKENS, username: "JANE" })).fetch);
+  it("S-033 names the user beside the tokens, where the warehouse says in which member", async () => {
+    const answer = json({ ...TOKENS, username: "JANE", login: "jane" });
+    const silent = acmeClient(script(answer).fetch);
+    expect((await clientCredentials(silent)).user).toBeUndefined();
+    const client = acmeClient(script(answer).fetch, {}, acme({ userNameMember: "username" }));
     expect((await clientCredentials(client)).user).toEqual({
       issuer: "https://login.acme.example",
       id: "JANE",

@@ -7,7 +7,7 @@
 import { ConfigurationError, defineWarehouse, invalidArgument } from "../../core/index.ts";
 import type { ApiAnswer, TokenFailure, TokenFailureClass, Warehouse } from "../../core/index.ts";
 import { type BigQueryLogin, authorizationParameters } from "./login.ts";
-import { SCOPE_CATALOGUE, canonicalScopes } from "./scopes.ts";
+import { SCOPE_ALIASES, SCOPE_CATALOGUE } from "./scopes.ts";
 
 export type { BigQueryLogin } from "./login.ts";
 export type { BigQueryScope } from "./scopes.ts";
@@ -70,6 +70,7 @@ export function bigquery(options: BigQueryOptions = {}): Warehouse<BigQueryLogin
     defaultScopes: [BIGQUERY_SCOPE],
     machineScopes: [BIGQUERY_SCOPE],
     scopeCatalogue: SCOPE_CATALOGUE,
+    scopeAliases: SCOPE_ALIASES,
     clientSecretMethod: "client_secret_post",
     refreshRotation: "none",
     refreshExtends: "on-use",
@@ -79,7 +80,6 @@ export function bigquery(options: BigQueryOptions = {}): Warehouse<BigQueryLogin
     accessTokenLifetimeMs: ACCESS_TOKEN_LIFETIME_MS,
     refreshTokenLifetimeMs: REFRESH_TOKEN_LIFETIME_MS,
     authorizationParameters,
-    normalizeTokenResponse,
     classifyTokenError,
     isTokenRejected,
   });
@@ -106,12 +106,6 @@ function readOptions(options: BigQueryOptions): BigQueryOptions {
     );
   }
   return { apiOrigin };
-}
-
-/** Google answers short names of scopes with long ones. */
-function normalizeTokenResponse(body: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
-  const { scope } = body;
-  return typeof scope === "string" ? { ...body, scope: canonicalScopes(scope.split(" ")).join(" ") } : body;
 }
 
 /** What Google says when repeating may help, in `error` or in `error_description` (google-auth-library for Python, checked 2026-11-21). */

@@ -1,6 +1,6 @@
 import { ConfigurationError, invalidArgument } from "../../core/index.ts";
 import type { LoginOptions } from "../../core/index.ts";
-import { type BigQueryScope, assertKnownScopes, canonicalScopes } from "./scopes.ts";
+import { type BigQueryScope, assertKnownScopes } from "./scopes.ts";
 
 /** What a login at Google may choose. */
 export interface BigQueryLogin extends LoginOptions<BigQueryScope> {
@@ -49,7 +49,6 @@ export function authorizationParameters(
   }
   if (typeof includeGrantedScopes !== "boolean") throw invalidArgument('"includeGrantedScopes" must be a boolean');
   return {
-    scope: canonicalScopes(scopes).join(" "),
     access_type: "offline",
     ...(prompt !== undefined && { prompt }),
     ...hint("login_hint", "loginHint", loginHint),

@@ -61,15 +61,10 @@ export const SCOPE_CATALOGUE: ReadonlyMap<string, ScopeFact> = new Map<BigQueryS
 ]);
 
 /** Google answers the short names with the long ones (developers.google.com, "OpenID Connect", checked 2026-11-21). */
-const ALIASES: ReadonlyMap<string, string> = new Map([
+export const SCOPE_ALIASES: ReadonlyMap<string, string> = new Map([
   ["https://www.googleapis.com/auth/userinfo.email", "email"],
   ["https://www.googleapis.com/auth/userinfo.profile", "profile"],
 ]);
-
-/** Gives each scope one name, so that what was asked for and what was granted can be compared as sets. */
-export function canonicalScopes(scopes: readonly string[]): readonly string[] {
-  return [...new Set(scopes.map((scope) => ALIASES.get(scope) ?? scope))];
-}
 
 /**
  * Refuses the scope for which Google shows an error page of its own, from which nobody comes back.

@@ -7,7 +7,13 @@
 import { ConfigurationError, defineWarehouse, invalidArgument } from "../../core/index.ts";
 import type { ApiAnswer, Grant, LoginOptions, TokenFailure, TokenFailureClass, Warehouse } from "../../core/index.ts";
 import { checkHost, hostOfAccount } from "./host.ts";
-import { SCOPE_CATALOGUE, type SnowflakeScope, assertKnownScopes, formatRoleScope } from "./scopes.ts";
+import {
+  SCOPE_CATALOGUE,
+  type SnowflakeScope,
+  assertKnownScopes,
+  describeRoleScope,
+  formatRoleScope,
+} from "./scopes.ts";
 
 export type { SnowflakeScope } from "./scopes.ts";
 
@@ -111,6 +117,8 @@ export function snowflake(options: SnowflakeOptions): Warehouse<SnowflakeLogin> 
     accessTokenLifetimeMs: ACCESS_TOKEN_LIFETIME_MS,
     refreshTokenLifetimeMs: REFRESH_TOKEN_LIFETIME_MS,
     authorizationParameters,
+    describeScope: describeRoleScope,
+    userNameMember: "username",
     tokenParameters: (grant) => tokenParameters(grant, singleUse),
     classifyTokenError,
     isTokenRejected,

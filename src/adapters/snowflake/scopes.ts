@@ -61,6 +61,22 @@ function readRole(role: unknown): string {
   return quoted;
 }
 
+/** Says what a scope of one role allows. What the role itself may do is the customer's to say, and may be everything. */
+export function describeRoleScope(scope: string): ScopeFact | undefined {
+  const [, encoded, name = ""] = /^session:role(-encoded)?:(.+)$/.exec(scope) ?? [];
+  const role = encoded === undefined ? name : decodeRole(name);
+  return role === "" ? undefined : { description: `Act in Snowflake in your role ${role}.`, level: "admin" };
+}
+
+/** Reads what {@link encodeReserved} wrote; empty for what it did not. */
+function decodeRole(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return "";
+  }
+}
+
 /** `encodeURIComponent` leaves five reserved characters as they are (RFC 3986 §2.2). */
 function encodeReserved(name: string): string {
   return encodeURIComponent(name).replace(

@@ -110,7 +110,6 @@ function createProfile({ projectId = "fake-project", rows }: FakeBigQueryOptions
     jwksPath: "/oauth2/v3/certs",
     metadataPaths: ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"],
     metadata,
-    describeScope: () => undefined,
     checkScopes,
     checkGranted: () => undefined,
     isOffline: ({ parameters, consentShown }) => consentShown && parameters.get("access_type") === "offline",

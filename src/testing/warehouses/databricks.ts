@@ -84,7 +84,6 @@ function createProfile({ rows }: FakeDatabricksOptions): WarehouseProfile {
     jwksPath: "/oidc/jwks.json",
     metadataPaths: ["/oidc/.well-known/oauth-authorization-server", "/oidc/.well-known/openid-configuration"],
     metadata,
-    describeScope: (scope) => `Use the part of the Databricks API that is called ${scope}.`,
     checkScopes,
     checkGranted: () => undefined,
     isOffline: ({ scopes }) => scopes.includes("offline_access"),

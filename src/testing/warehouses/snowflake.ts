@@ -111,10 +111,6 @@ function createProfile({ roles, anyRole = false, rows }: FakeSnowflakeOptions): 
     jwksPath: undefined,
     metadataPaths: [],
     metadata: () => ({}),
-    describeScope(scope) {
-      const role = roleOf(scope);
-      return role === undefined ? undefined : `Act in Snowflake in your role ${role}.`;
-    },
     checkScopes: (request) => checkScopes(request, anyRole),
     checkGranted: (scopes) => checkRoles(scopes, roles),
     isOffline: ({ scopes }) => scopes.includes("refresh_token"),
