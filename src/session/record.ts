@@ -140,3 +140,8 @@ const encoder = new TextEncoder();
 export function fingerprintOf(refreshToken: string): string {
   return sipHash24(FINGERPRINT_KEY, encoder.encode(refreshToken));
 }
+
+/** How often the refresh token of a record was announced without an answer that was understood. */
+export function attemptsOf({ intent, tokens }: SessionRecord): number {
+  return intent?.fingerprint === fingerprintOf(tokens?.refreshToken ?? "") ? intent.attempts : 0;
+}

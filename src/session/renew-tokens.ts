@@ -5,6 +5,15 @@ import type { SessionEntry } from "./session-entry.ts";
 import { absentError } from "./session-errors.ts";
 import { inTime } from "./waits.ts";
 
+/** What a refresh brought. */
+export interface RenewedTokens {
+  readonly tokens: TokenSet;
+  /** Another refresh token came with them. */
+  readonly rotated: boolean;
+  /** The server said something that is no lifetime. */
+  readonly lifetimeInvalid: boolean;
+}
+
 /** Time for a function of the application that gets tokens. */
 const OBTAIN_WITHIN_MS = 30_000;
 
@@ -17,7 +26,7 @@ export async function renewTokens(
   engine: SessionEngine,
   entry: SessionEntry,
   base: SessionRecord | undefined,
-): Promise<{ readonly tokens: TokenSet; readonly rotated: boolean; readonly lifetimeInvalid: boolean }> {
+): Promise<RenewedTokens> {
   const { client, connectionId } = entry.connection;
   if (entry.obtain === undefined && base?.tokens !== undefined) {
     return attemptRefresh(client, base.tokens, { tolerateLifetime: true });

@@ -1,25 +1,16 @@
-import {
-  OAuthError,
-  RateLimitError,
-  ReauthorizationRequiredError,
-  StoreError,
-  TokenSet,
-  rescuedRefreshToken,
-} from "../core/index.ts";
+import { OAuthError, RateLimitError, StoreError } from "../core/index.ts";
 import { moveOn } from "./adoption.ts";
-import { confirmDead } from "./dead-grant.ts";
 import type { Place } from "./endpoint-gate.ts";
 import type { Flight } from "./flight.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 import { Postponed } from "./postponed.ts";
-import { fingerprintOf } from "./record.ts";
-import type { SessionRecord } from "./record.ts";
-import { renewTokens } from "./renew-tokens.ts";
-import { foregroundDelay, restMs } from "./retry.ts";
-import { replaceRefreshToken, saveTokens, settleUnsaved, takeLostTokens } from "./save-tokens.ts";
+import { assertRenewable, awaitOrphan, awaitRest } from "./refresh-conditions.ts";
+import { foregroundDelay } from "./retry.ts";
+import { settleUnsaved } from "./save-tokens.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
-import { absentError, incapableStore, reauthorizationError } from "./session-errors.ts";
+import { mayRotate } from "./session-freshness.ts";
+import { spend } from "./spend.ts";
 
 /** A lease is not kept through waits longer than this. */
 const MAX_WAIT_UNDER_LEASE_MS = 5_000;
@@ -121,59 +112,7 @@ async function refreshUnderLease(
   awaitRest(engine, entry, flight);
   const { version } = entry;
   const place = await takePlace(engine, entry, flight);
-  return spend(engine, entry, flight, lease, place, version);
-}
-
-/** Refused tokens and answers may be spent on the other side: then everything is announced before it is sent. */
-export function mayRotate(entry: SessionEntry): boolean {
-  if (entry.obtain !== undefined) return false;
-  return entry.record?.rotates === true || entry.connection.client.warehouse.refreshRotation !== "none";
-}
-
-/** @throws {@link ReauthorizationRequiredError}, {@link RateLimitError}, {@link ConfigurationError} */
-function assertRenewable(engine: SessionEngine, entry: SessionEntry, flight: Flight): void {
-  engine.assertGuard(entry);
-  const { record } = entry;
-  // Signed out while this was under way: only who asks after that begins anew.
-  if (record?.state === "revoked" && record.generation > flight.seenGeneration) throw absentError();
-  if (entry.obtain !== undefined) return;
-  if (record === undefined || record.state === "revoked") throw absentError();
-  if (record.state === "reauthorization_required") throw reauthorizationError(record.cause ?? "refresh_token_dead");
-  if (record.tokens?.refreshToken === undefined) throw reauthorizationError("refresh_token_absent");
-  if (TokenSet.connectionIdOf(record.tokens) !== entry.connection.connectionId) {
-    throw reauthorizationError("connection_changed");
-  }
-  if (mayRotate(entry) && !engine.mayRotateTokens) throw incapableStore();
-}
-
-/** Announcements by others that were not cleared, and since when we know them, monotonic milliseconds. */
-const orphans = new WeakMap<SessionEntry, { readonly attemptId: string; readonly since: number }>();
-
-/** Somebody announced a refresh and did not come back. While the token is good, there is time to see whether they do. */
-function awaitOrphan(engine: SessionEngine, entry: SessionEntry): void {
-  const intent = entry.record?.intent;
-  if (intent === undefined || intent.owner === engine.instanceId || entry.obtain !== undefined) return;
-  const now = engine.clock.monotonic();
-  let known = orphans.get(entry);
-  if (known?.attemptId !== intent.attemptId) {
-    known = { attemptId: intent.attemptId, since: now };
-    orphans.set(entry, known);
-  }
-  const leftMs = known.since + engine.leaseTtlMs - now;
-  const isGood = engine.clock.now() < entry.expiredAt && entry.rejectedToken !== entry.accessToken;
-  if (leftMs > 0 && isGood) throw new Postponed(leftMs, true);
-}
-
-/** Sent three times without an answer: more callers are no reason to send it again at once (requirements R-21). */
-function awaitRest(engine: SessionEngine, entry: SessionEntry, flight: Flight): void {
-  const { trouble, record } = entry;
-  if (record?.intent === undefined || !mayRotate(entry)) return;
-  const { startedAt } = record.intent;
-  const waitMs = restMs({ attempts: earlierAttempts(record), sentMsAgo: engine.clock.now() - startedAt });
-  if (waitMs === 0) return;
-  if (trouble?.error === undefined) throw new Postponed(waitMs, true);
-  flight.history.rested = true;
-  throw trouble.error;
+  return spend(engine, entry, flight, { lease, place, version });
 }
 
 async function takePlace(engine: SessionEngine, entry: SessionEntry, flight: Flight): Promise<Place> {
@@ -192,153 +131,4 @@ async function takePlace(engine: SessionEngine, entry: SessionEntry, flight: Fli
   } finally {
     flight.waitsFor(undefined);
   }
-}
-
-async function spend(
-  engine: SessionEngine,
-  entry: SessionEntry,
-  flight: Flight,
-  lease: LeaseKeeper,
-  place: Place,
-  readVersion: string | undefined,
-): Promise<string> {
-  const base = entry.record;
-  let announced: string | undefined;
-  try {
-    // A logout or a login in this process came while the line was long.
-    if (entry.version !== readVersion) throw new Postponed(0, true);
-    if (base !== undefined && mayRotate(entry)) announced = await announce(engine, entry, base);
-    if (!lease.isOurs) {
-      throw new StoreError("lease_lost", "the lease ended before anything was sent: this process was paused", "lease");
-    }
-    engine.assertOpen();
-  } catch (error) {
-    place.abandon();
-    // What was announced and not sent did not happen. A logout that came meanwhile did.
-    if (base !== undefined && announced !== undefined && entry.version === announced) {
-      await engine.writeQuietly(entry, base);
-    }
-    throw error;
-  }
-  if (!flight.history.announced) engine.emit(entry, { type: "refresh_started", reason: flight.reason });
-  flight.history.announced = true;
-  const sentAt = engine.clock.monotonic();
-  // What this process writes while the answer is on its way, a logout or a login, is not ours to write over.
-  const { version: sentVersion } = entry;
-  const generation = Math.max(entry.generation, flight.seenGeneration) + 1;
-  flight.sent = true;
-  let outcome: Awaited<ReturnType<typeof renewTokens>>;
-  try {
-    outcome = await renewTokens(engine, entry, base);
-    place.succeeded();
-  } catch (error) {
-    place.failed(error);
-    return afterFailure(engine, entry, flight, lease, { base, sentVersion, error });
-  }
-  const { tokens, rotated, lifetimeInvalid } = outcome;
-  const record: SessionRecord = {
-    generation,
-    state: "active",
-    cause: undefined,
-    tokens,
-    rotates: rotated || base?.rotates === true,
-    loginAt: base?.loginAt ?? tokens.obtainedAt,
-    intent: undefined,
-    revokeLate: false,
-  };
-  const sentRefreshToken = base?.tokens?.refreshToken;
-  const kept = await saveTokens(engine, entry, {
-    record,
-    ifVersion: sentVersion,
-    sentRefreshToken,
-    lease,
-    attempts: 0,
-  });
-  engine.countRefresh(entry);
-  if (entry.record?.state !== "active" || entry.accessToken === undefined) throw absentError();
-  if (!kept) {
-    engine.emit(entry, { type: "refresh_adopted" });
-    return entry.accessToken;
-  }
-  takeLostTokens(entry);
-  engine.emit(entry, {
-    type: "refresh_succeeded",
-    durationMs: engine.clock.monotonic() - sentAt,
-    expiresAt: tokens.expiresAt,
-    rotated,
-    warning: lifetimeInvalid ? "token_expires_in_invalid" : undefined,
-  });
-  return entry.accessToken;
-}
-
-/**
- * Writes down what is about to be done: proof that the store can be written, and a trace if we do not come back.
- *
- * @returns The version of what was written.
- */
-async function announce(engine: SessionEngine, entry: SessionEntry, base: SessionRecord): Promise<string> {
-  const intent = {
-    attemptId: crypto.randomUUID(),
-    owner: engine.instanceId,
-    startedAt: engine.clock.now(),
-    attempts: earlierAttempts(base) + 1,
-    fingerprint: fingerprintOf(base.tokens?.refreshToken ?? ""),
-  };
-  const record = { ...base, intent };
-  const version = await engine.store.write(
-    entry.key,
-    record,
-    engine.freshness.storedTimes(entry, record),
-    entry.version,
-  );
-  if (version === undefined) throw new Postponed(0, true);
-  engine.apply(entry, { record, version });
-  // A logout or a login in this process came while the store was writing.
-  if (entry.version !== version) throw new Postponed(0, true);
-  return version;
-}
-
-/** How often this very refresh token was announced before, without an answer that was understood. */
-function earlierAttempts({ intent, tokens }: SessionRecord): number {
-  return intent?.fingerprint === fingerprintOf(tokens?.refreshToken ?? "") ? intent.attempts : 0;
-}
-
-interface Failure {
-  readonly base: SessionRecord | undefined;
-  /** The version that was current when the request left. */
-  readonly sentVersion: string | undefined;
-  readonly error: unknown;
-}
-
-/** Decides what a failed request proves, writes that down, and passes the error on. */
-async function afterFailure(
-  engine: SessionEngine,
-  entry: SessionEntry,
-  flight: Flight,
-  lease: LeaseKeeper,
-  { base, sentVersion, error }: Failure,
-): Promise<string> {
-  if (base?.tokens === undefined || entry.obtain !== undefined) throw error;
-  const rescued = rescuedRefreshToken(error);
-  if (rescued !== undefined && rescued !== base.tokens.refreshToken) {
-    const tokens = replaceRefreshToken(base.tokens, rescued);
-    const generation = Math.max(base.generation, flight.seenGeneration) + 1;
-    flight.history.ambiguousSends = 0;
-    const record = { ...base, generation, tokens, rotates: true, intent: undefined };
-    const sentRefreshToken = base.tokens.refreshToken;
-    const unsaved = { record, ifVersion: sentVersion, sentRefreshToken, lease, attempts: 0 };
-    if (await saveTokens(engine, entry, unsaved)) flight.seenGeneration = generation;
-    throw error;
-  }
-  if (error instanceof ReauthorizationRequiredError) {
-    return confirmDead(engine, entry, flight, base, error);
-  }
-  if (!OAuthError.is(error) || error.ambiguous) {
-    if (flight.history.ambiguousSends === 0) flight.history.ambiguousSince = engine.clock.monotonic();
-    flight.history.ambiguousSends += 1;
-    throw error;
-  }
-  // Proven not to be processed: what was announced did not happen.
-  if (mayRotate(entry) && entry.version === sentVersion) await engine.writeQuietly(entry, base);
-  throw error;
 }

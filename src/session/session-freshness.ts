@@ -177,3 +177,9 @@ export class SessionFreshness {
 export function isRenewable({ obtain, record }: SessionEntry): boolean {
   return obtain !== undefined || (record?.state === "active" && record.tokens?.refreshToken !== undefined);
 }
+
+/** Refused tokens and answers may be spent on the other side: then everything is announced before it is sent. */
+export function mayRotate(entry: SessionEntry): boolean {
+  if (entry.obtain !== undefined) return false;
+  return entry.record?.rotates === true || entry.connection.client.warehouse.refreshRotation !== "none";
+}

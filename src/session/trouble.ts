@@ -4,8 +4,8 @@ import type { Clock } from "../lib/clock.ts";
 import { backgroundDelay } from "./retry.ts";
 import type { RetryPolicy } from "./retry.ts";
 import { Postponed } from "./postponed.ts";
-import { mayRotate } from "./rotation.ts";
 import type { SessionEntry } from "./session-entry.ts";
+import { mayRotate } from "./session-freshness.ts";
 
 /** Trouble of a session: absent while all is well, as it is for nearly all of a million. */
 export interface Trouble {

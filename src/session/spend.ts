@@ -1,0 +1,173 @@
+import { OAuthError, ReauthorizationRequiredError, StoreError, rescuedRefreshToken } from "../core/index.ts";
+import { confirmDead } from "./dead-grant.ts";
+import type { Place } from "./endpoint-gate.ts";
+import type { Flight } from "./flight.ts";
+import type { LeaseKeeper } from "./lease-keeper.ts";
+import { Postponed } from "./postponed.ts";
+import { attemptsOf, fingerprintOf } from "./record.ts";
+import type { SessionRecord } from "./record.ts";
+import { renewTokens } from "./renew-tokens.ts";
+import type { RenewedTokens } from "./renew-tokens.ts";
+import { replaceRefreshToken, saveTokens, takeLostTokens } from "./save-tokens.ts";
+import type { SessionEngine } from "./session-engine.ts";
+import type { SessionEntry } from "./session-entry.ts";
+import { absentError } from "./session-errors.ts";
+import { mayRotate } from "./session-freshness.ts";
+
+/** A request that may be sent: its place at the endpoint, and what was known when it was asked for. */
+export interface Permit {
+  readonly lease: LeaseKeeper;
+  readonly place: Place;
+  /** Of the record, as read under the lease. */
+  readonly version: string | undefined;
+}
+
+/** A request that is about to leave. What this process writes after that, a logout or a login, is not written over. */
+interface Payment {
+  readonly lease: LeaseKeeper;
+  readonly base: SessionRecord | undefined;
+  /** Of the record when the request leaves. */
+  readonly version: string | undefined;
+  /** Of the tokens that it is to bring. */
+  readonly generation: number;
+  /** Monotonic milliseconds. */
+  readonly sentAt: number;
+}
+
+/** Announces, sends once, and keeps what comes before anybody gets it. The one place where a refresh token is spent. */
+export async function spend(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  flight: Flight,
+  permit: Permit,
+): Promise<string> {
+  const { place } = permit;
+  const payment = await prepare(engine, entry, flight, permit).catch((error: unknown) => {
+    place.abandon();
+    throw error;
+  });
+  flight.sent = true;
+  let renewed: RenewedTokens;
+  try {
+    renewed = await renewTokens(engine, entry, payment.base);
+  } catch (error) {
+    place.failed(error);
+    return afterFailure(engine, entry, flight, payment, error);
+  }
+  place.succeeded();
+  return keep(engine, entry, payment, renewed);
+}
+
+async function prepare(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  flight: Flight,
+  { lease, version }: Permit,
+): Promise<Payment> {
+  // A logout or a login in this process came while the line was long.
+  if (entry.version !== version) throw new Postponed(0, true);
+  const base = entry.record;
+  const isAnnounced = base !== undefined && mayRotate(entry);
+  if (isAnnounced) await announce(engine, entry, base);
+  try {
+    if (!lease.isOurs) {
+      throw new StoreError("lease_lost", "the lease ended before anything was sent: this process was paused", "lease");
+    }
+    engine.assertOpen();
+  } catch (error) {
+    // What was announced and not sent did not happen.
+    if (isAnnounced) await engine.writeQuietly(entry, base);
+    throw error;
+  }
+  if (!flight.history.announced) engine.emit(entry, { type: "refresh_started", reason: flight.reason });
+  flight.history.announced = true;
+  const generation = Math.max(entry.generation, flight.seenGeneration) + 1;
+  return { lease, base, version: entry.version, generation, sentAt: engine.clock.monotonic() };
+}
+
+/** Writes down what is about to be done: proof that the store can be written, and a trace if we do not come back. */
+async function announce(engine: SessionEngine, entry: SessionEntry, base: SessionRecord): Promise<void> {
+  const intent = {
+    attemptId: crypto.randomUUID(),
+    owner: engine.instanceId,
+    startedAt: engine.clock.now(),
+    attempts: attemptsOf(base) + 1,
+    fingerprint: fingerprintOf(base.tokens?.refreshToken ?? ""),
+  };
+  const record = { ...base, intent };
+  const times = engine.freshness.storedTimes(entry, record);
+  const version = await engine.store.write(entry.key, record, times, entry.version);
+  if (version === undefined) throw new Postponed(0, true);
+  engine.apply(entry, { record, version });
+  // A logout or a login in this process came while the store was writing.
+  if (entry.version !== version) throw new Postponed(0, true);
+}
+
+/** Saves what came, and says so. */
+async function keep(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  { lease, base, version, generation, sentAt }: Payment,
+  { tokens, rotated, lifetimeInvalid }: RenewedTokens,
+): Promise<string> {
+  const record: SessionRecord = {
+    generation,
+    state: "active",
+    cause: undefined,
+    tokens,
+    rotates: rotated || base?.rotates === true,
+    loginAt: base?.loginAt ?? tokens.obtainedAt,
+    intent: undefined,
+    revokeLate: false,
+  };
+  const sentRefreshToken = base?.tokens?.refreshToken;
+  const isOurs = await saveTokens(engine, entry, { record, ifVersion: version, sentRefreshToken, lease, attempts: 0 });
+  engine.countRefresh(entry);
+  if (entry.record?.state !== "active" || entry.accessToken === undefined) throw absentError();
+  if (!isOurs) {
+    engine.emit(entry, { type: "refresh_adopted" });
+    return entry.accessToken;
+  }
+  takeLostTokens(entry);
+  engine.emit(entry, {
+    type: "refresh_succeeded",
+    durationMs: engine.clock.monotonic() - sentAt,
+    expiresAt: tokens.expiresAt,
+    rotated,
+    warning: lifetimeInvalid ? "token_expires_in_invalid" : undefined,
+  });
+  return entry.accessToken;
+}
+
+/** Decides what a failed request proves, writes that down, and passes the error on. */
+async function afterFailure(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  flight: Flight,
+  { base, lease, version }: Payment,
+  error: unknown,
+): Promise<string> {
+  if (base?.tokens === undefined || entry.obtain !== undefined) throw error;
+  const rescued = rescuedRefreshToken(error);
+  if (rescued !== undefined && rescued !== base.tokens.refreshToken) {
+    const tokens = replaceRefreshToken(base.tokens, rescued);
+    const generation = Math.max(base.generation, flight.seenGeneration) + 1;
+    flight.history.ambiguousSends = 0;
+    const record = { ...base, generation, tokens, rotates: true, intent: undefined };
+    const sentRefreshToken = base.tokens.refreshToken;
+    const unsaved = { record, ifVersion: version, sentRefreshToken, lease, attempts: 0 };
+    if (await saveTokens(engine, entry, unsaved)) flight.seenGeneration = generation;
+    throw error;
+  }
+  if (error instanceof ReauthorizationRequiredError) {
+    return confirmDead(engine, entry, flight, base, error);
+  }
+  if (!OAuthError.is(error) || error.ambiguous) {
+    if (flight.history.ambiguousSends === 0) flight.history.ambiguousSince = engine.clock.monotonic();
+    flight.history.ambiguousSends += 1;
+    throw error;
+  }
+  // Proven not to be processed: what was announced did not happen.
+  if (mayRotate(entry) && entry.version === version) await engine.writeQuietly(entry, base);
+  throw error;
+}
