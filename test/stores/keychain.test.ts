@@ -238,7 +238,7 @@ const SESSION = `
 printf 'password\\n' | gnome-keyring-daemon --foreground --unlock --components=secrets >/dev/null 2>&1 &
 daemon=$!
 trap 'kill $daemon' EXIT
-for wait in 1 2 3 4 5 6 7 8 9 10; do
+for wait in $(seq 600); do
   dbus-send --session --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus.NameHasOwner string:org.freedesktop.secrets 2>/dev/null | grep -q true && break
   sleep 0.2
 done
