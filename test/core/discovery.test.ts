@@ -379,9 +379,12 @@ describe("an answer that is no metadata", () => {
       return setTimer(callback, delayMs);
     };
     const waiting = thrownBy(() => discover(ISSUER, { fetch: () => new Promise(() => undefined), clock }));
-    await vi.waitFor(() => {
-      expect(clock.timers.size).toBe(1);
-    });
+    await vi.waitFor(
+      () => {
+        expect(clock.timers.size).toBe(1);
+      },
+      { timeout: 60_000 },
+    );
     for (const fire of clock.timers) fire();
     expect(await waiting).toMatchObject({ code: "timeout" });
     expect(delays).toEqual([10_000]);

@@ -9,8 +9,8 @@ export function randomOf(seed: number): () => number {
   };
 }
 
-/** From the environment, or a new one. Printed by who uses it. */
+/** Always the same, or that of the environment; `FLEET_SEED=random` makes a new one. Printed by who uses it. */
 export function chooseSeed(): number {
-  const given = process.env["FLEET_SEED"];
-  return given === undefined ? (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) : Number(given);
+  const { FLEET_SEED = "20261129" } = process.env;
+  return FLEET_SEED === "random" ? (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) : Number(FLEET_SEED);
 }

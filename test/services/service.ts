@@ -1,7 +1,8 @@
 import type { ChildProcess } from "node:child_process";
+import { randomInt } from "node:crypto";
+import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 
 /** A server that a test started for itself, on loopback and on data that nobody else sees. */
 export interface Service {
@@ -22,13 +23,42 @@ export function reasonToSkip(program: string | undefined, advice: string): strin
   return advice;
 }
 
+/** Below the ports that systems give by themselves, to `listen(0)` and to connections. */
+const PORTS = { from: 10_000, to: 30_000 };
+
+/** Finds a port on loopback that nobody listens on, and that no other process is given while this one lives. */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
+  for (;;) {
+    const port = randomInt(PORTS.from, PORTS.to);
+    if ((await isReserved(port)) && (await isFree(port))) return port;
+  }
+}
+
+/** Takes the UDP port of that number, which stands for the other one and is kept. */
+function isReserved(port: number): Promise<boolean> {
+  const socket = createSocket("udp4");
+  return new Promise((resolve) => {
+    socket.once("error", () => {
+      socket.close();
+      resolve(false);
+    });
+    socket.bind({ port, address: "127.0.0.1", exclusive: true }, () => {
+      socket.unref();
+      resolve(true);
+    });
+  });
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  try {
+    await once(server.listen({ port, host: "127.0.0.1", exclusive: true }), "listening");
+  } catch {
+    return false;
+  }
   server.close();
   await once(server, "close");
-  return port;
+  return true;
 }
 
 export async function ended(child: ChildProcess): Promise<void> {

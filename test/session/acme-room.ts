@@ -11,6 +11,7 @@ import type {
   Warehouse,
   WarehouseDefinition,
 } from "warehouse-oauth";
+import { DueQueue } from "../../src/lib/due-queue.ts";
 import { Connection } from "../../src/session/connection.ts";
 import { SessionEntry } from "../../src/session/session-entry.ts";
 
@@ -162,18 +163,25 @@ export async function thrownBy(run: () => unknown): Promise<unknown> {
 /** A clock for ten thousand timers: it waits a few turns of the event loop for each, and for no Web Crypto. */
 export function quickClock(): Clock & { advance(durationMs: number): Promise<void>; skip(durationMs: number): void } {
   let elapsedMs = 0;
-  const timers = new Set<{ readonly at: number; readonly callback: () => void }>();
+  const timers = new DueQueue<{ callback: () => void }>();
   const settle = async (): Promise<void> => {
     for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
   };
-  const nextAt = (): number => Math.min(...[...timers].map(({ at }) => at));
+  const nextAt = (): number => timers.peekDueAt() ?? Infinity;
   return {
     now: () => Date.UTC(2026, 0, 1) + elapsedMs,
     monotonic: () => elapsedMs,
     setTimer: (callback, delayMs) => {
-      const timer = { at: elapsedMs + Math.max(1, Math.ceil(delayMs)), callback };
-      timers.add(timer);
-      return () => timers.delete(timer);
+      let isSet = true;
+      const fire = (): void => {
+        isSet = false;
+        callback();
+      };
+      const slot = timers.add(elapsedMs + Math.max(1, Math.ceil(delayMs)), { callback: fire });
+      return () => {
+        if (isSet) timers.remove(slot);
+        isSet = false;
+      };
     },
     skip: (durationMs) => void (elapsedMs += durationMs),
     async advance(durationMs) {
@@ -181,11 +189,7 @@ export function quickClock(): Clock & { advance(durationMs: number): Promise<voi
       await settle();
       for (let at = nextAt(); at <= end; at = nextAt()) {
         elapsedMs = Math.max(elapsedMs, at);
-        for (const timer of timers) {
-          if (timer.at > elapsedMs) continue;
-          timers.delete(timer);
-          timer.callback();
-        }
+        for (let due = timers.popDue(elapsedMs); due !== undefined; due = timers.popDue(elapsedMs)) due.callback();
         await settle();
       }
       elapsedMs = end;

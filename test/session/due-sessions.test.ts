@@ -6,19 +6,28 @@ import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { HOUR, MINUTE, SECOND, acmeServer, quickClock, storeWith, storeWithout, success } from "./acme-room.ts";
 import type { AcmeServer } from "./acme-room.ts";
+import { randomOf } from "../fleet/random.ts";
 
 let clock: ManualClock;
 let server: AcmeServer;
 let inner: TokenStore;
+let random: () => number;
 
 beforeEach(() => {
   clock = manualClock();
   server = acmeServer(clock);
   inner = memoryStore({ clock });
+  random = randomOf(20_261_129); // one for all managers of a test: they differ, and do so each time alike
 });
 
 const open = (options: TokenManagerOptions = {}): TokenManager =>
-  new TokenManager({ clock, store: storeWith(clock, {}, inner), resolveClient: () => server.client, ...options });
+  new TokenManager({
+    clock,
+    random,
+    store: storeWith(clock, {}, inner),
+    resolveClient: () => server.client,
+    ...options,
+  });
 
 /** Sessions that a process left behind. */
 async function leave(count: number, client: OAuthClient = server.client, prefix = "user"): Promise<void> {
@@ -79,14 +88,14 @@ describe("R-10 a restart", () => {
     const quick = quickClock();
     const there = acmeServer(quick, {}, 3600);
     const store = storeWith(quick, {}, memoryStore({ clock: quick }));
-    const gone = new TokenManager({ clock: quick, store });
+    const gone = new TokenManager({ clock: quick, random, store });
     for (let n = 0; n < 10_000; n++) {
       await gone.save(there.client, { subject: `user-${String(n)}` }, there.tokens({ refreshToken: `r-${String(n)}` }));
     }
     await gone.close();
     quick.skip(2 * HOUR);
     const concurrency = { perSecond: 100 };
-    const manager = new TokenManager({ clock: quick, store, concurrency, resolveClient: () => there.client });
+    const manager = new TokenManager({ clock: quick, random, store, concurrency, resolveClient: () => there.client });
     manager.start();
     await quick.advance(200 * SECOND);
     expect(there.calls).toHaveLength(10_000);
@@ -101,8 +110,8 @@ describe("what is not taken up", () => {
     await leave(3);
     await clock.advance(HOUR);
     const silent = storeWithout(clock, ["due"], inner);
-    new TokenManager({ clock, store: storeWith(clock, {}, inner) }).start();
-    new TokenManager({ clock, store: silent, resolveClient: () => server.client }).start();
+    new TokenManager({ clock, random, store: storeWith(clock, {}, inner) }).start();
+    new TokenManager({ clock, random, store: silent, resolveClient: () => server.client }).start();
     open();
     await clock.advance(5 * MINUTE);
     expect(server.calls).toEqual([]);

@@ -42,7 +42,9 @@ const store: TokenStore = {
   lease: async (key, options) => (holding ? undefined : inner.lease?.(key, options)),
 };
 
-const manager = new TokenManager({ store });
+/** Nobody is so late that the repeat comes first. */
+const LONG_BACKOFF = { random: () => 0.999, retry: { baseDelayMs: 20_000, maxDelayMs: 20_000, totalMs: 60_000 } };
+const manager = new TokenManager({ store, ...(mode === "in backoff" && LONG_BACKOFF) });
 const now = Date.now();
 const isFresh = mode === "idle" || mode === "idle, stopped by a signal";
 const session = await manager.save(

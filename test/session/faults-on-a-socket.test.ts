@@ -1,11 +1,13 @@
 import { generateKeyPairSync, sign } from "node:crypto";
+import dns from "node:dns";
 import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { TokenManager, createClient, defineWarehouse, importTokens } from "warehouse-oauth";
 import { nodeTransport } from "warehouse-oauth/node";
-import type { Fetch, SessionEvent, TokenSession } from "warehouse-oauth";
-import { afterEach, describe, expect, test } from "vitest";
+import type { Clock, Fetch, SessionEvent, TokenSession } from "warehouse-oauth";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { systemClock } from "../../src/lib/clock.ts";
+import { freePort } from "../services/service.ts";
 import { gateStore } from "./gate-store.ts";
 import type { GateStore } from "./gate-store.ts";
 import { BROKEN, TOKENS, answer, scriptSocket } from "./scripted-socket.ts";
@@ -17,12 +19,45 @@ const TRANSPORTS: readonly (readonly [string, Fetch])[] = [
   ["the Node transport", nodeTransport()],
 ];
 
-/** Shorter than the real 10 s, so that the test is, too; longer than any answer here takes. */
-const TIMEOUT_MS = 400;
+/** Longer than any machine is slow, and like no other wait of client or manager. */
+const TIMEOUT_MS = 31_000;
+
+/** Ends the requests that are under way as their deadline would. */
+const deadlines = new Set<() => void>();
+const clock: Clock = {
+  ...systemClock,
+  setTimer(callback, delayMs, options) {
+    const cancel = systemClock.setTimer(callback, delayMs, options);
+    if (delayMs === TIMEOUT_MS) deadlines.add(callback);
+    return () => {
+      deadlines.delete(callback);
+      cancel();
+    };
+  },
+};
+
+/** What of an answer comes at all is there after this. */
+const SILENCE_MS = 50;
+
+/** Those of the broken answers that only a deadline ends; it comes once the request is there, however slow the machine. */
+const SILENT = new Set(["no answer", "headers only", "a byte every 20 ms"]);
+
+function broken(name: string): Behaviour {
+  const behaviour = BROKEN[name] ?? answer;
+  if (!SILENT.has(name)) return behaviour;
+  return (socket, request) => {
+    behaviour(socket, request);
+    setTimeout(() => {
+      for (const end of deadlines) end();
+    }, SILENCE_MS);
+  };
+}
 
 const opened: { close(): unknown }[] = [];
 
 afterEach(async () => {
+  vi.restoreAllMocks();
+  deadlines.clear();
   for (const one of opened.splice(0)) await one.close();
 });
 
@@ -47,10 +82,11 @@ async function openSession(tokenEndpoint: string, transport: Fetch): Promise<Pro
     clientSecret: "secret",
     allowLoopbackHttp: true,
     timeoutMs: TIMEOUT_MS,
+    clock,
     fetch: transport,
   });
-  const store = gateStore(systemClock, { durable: false });
-  const manager = new TokenManager({ store, retry: { baseDelayMs: 1, maxDelayMs: 50 } });
+  const store = gateStore(clock, { durable: false });
+  const manager = new TokenManager({ store, clock, retry: { baseDelayMs: 1, maxDelayMs: 50 } });
   opened.push(manager);
   const events: SessionEvent[] = [];
   manager.on("*", (event) => events.push(event));
@@ -75,9 +111,9 @@ async function openScript(...behaviours: readonly Behaviour[]): Promise<Scripted
 }
 
 describe.each(TRANSPORTS)("through %s", (_name, transport) => {
-  for (const [name, behaviour] of Object.entries(BROKEN)) {
+  for (const name of Object.keys(BROKEN)) {
     test(`R-53 R-55 R-56 ${name}: ambiguous; the same token again, and it succeeds`, async () => {
-      const server = await openScript(behaviour, answer);
+      const server = await openScript(broken(name), answer);
       const { session, store, events } = await openSession(`${server.origin}/token`, transport);
       expect(await session.getAccessToken()).toBe("second-token");
       expect(server.received).toEqual(["first-refresh", "first-refresh"]);
@@ -88,7 +124,7 @@ describe.each(TRANSPORTS)("through %s", (_name, transport) => {
 
   for (const name of ["RST after the request", "half of the body, then FIN", "no answer"]) {
     test(`R-21 R-22 ${name}, for ever: three sends, the token is kept, the announcement is the trace`, async () => {
-      const server = await openScript(BROKEN[name] ?? answer);
+      const server = await openScript(broken(name));
       const { session, store } = await openSession(`${server.origin}/token`, transport);
       await expect(session.getAccessToken()).rejects.toMatchObject({ ambiguous: true, retryable: true });
       expect(server.received).toEqual(["first-refresh", "first-refresh", "first-refresh"]);
@@ -99,7 +135,7 @@ describe.each(TRANSPORTS)("through %s", (_name, transport) => {
   }
 
   test("R-55 after a deadline the socket is let go", async () => {
-    const server = await openScript(BROKEN["no answer"] ?? answer, BROKEN["headers only"] ?? answer, answer);
+    const server = await openScript(broken("no answer"), broken("headers only"), answer);
     const { session } = await openSession(`${server.origin}/token`, transport);
     expect(await session.getAccessToken()).toBe("second-token");
     await expect.poll(() => server.open()).toBeLessThanOrEqual(1);
@@ -182,18 +218,18 @@ describe.each(TRANSPORTS)("through %s", (_name, transport) => {
   });
 
   test("R-20 R-57 nobody listens: not sent, repeated, no announcement is left", async () => {
-    const server = await scriptSocket(answer);
-    await server.close();
-    const { session, store } = await openSession(`${server.origin}/token`, transport);
+    const { session, store } = await openSession(`http://127.0.0.1:${String(await freePort())}/token`, transport);
     await expect(session.getAccessToken()).rejects.toMatchObject({ code: "network_error", ambiguous: false });
     expect(store.stored()?.intent).toBeUndefined();
     expect(store.stored()?.tokens?.refreshToken).toBe("first-refresh");
   });
 
   test("R-57 a name that does not exist: not sent", async () => {
+    const lookup = vi.spyOn(dns, "lookup").mockImplementation(findNobody);
     const { session, store } = await openSession("https://login.acme.invalid/token", transport);
-    await expect(session.getAccessToken()).rejects.toMatchObject({ ambiguous: false });
+    await expect(session.getAccessToken()).rejects.toMatchObject({ code: "network_error", ambiguous: false });
     expect(store.stored()?.intent).toBeUndefined();
+    expect(lookup).toHaveBeenCalled();
   });
 
   test("R-58 a certificate that nobody vouches for: one try, nothing sent, fix_config", async () => {
@@ -210,6 +246,12 @@ describe.each(TRANSPORTS)("through %s", (_name, transport) => {
     expect(store.stored()?.intent).toBeUndefined();
   });
 });
+
+/** Answers as the system's resolver does for a name that nobody has, and asks no network. */
+const findNobody = ((hostname: string, _options: unknown, callback: (error: Error) => void) => {
+  const details = { code: "ENOTFOUND", syscall: "getaddrinfo", hostname };
+  setImmediate(callback, Object.assign(new Error(`getaddrinfo ENOTFOUND ${hostname}`), details));
+}) as typeof dns.lookup;
 
 /** A server with a certificate of its own making; what it would answer is never asked for. */
 async function openSecureServer(): Promise<{ port: number; connections(): number; close(): Promise<void> }> {
