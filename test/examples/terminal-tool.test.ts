@@ -12,13 +12,13 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-/** The file system knows nothing of this clock: time passes until the work is done. */
+/** The file system knows nothing of this clock: time passes until the work is done, no faster than the real one. */
 async function run<T>(clock: ManualClock, work: Promise<T>): Promise<T> {
   const state = { over: false };
   const done = (): void => void (state.over = true);
   work.then(done, done);
   while (!state.over) {
-    await clock.advance(20);
+    await clock.advance(2);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
   return work;

@@ -19,7 +19,7 @@ export const noPostgres: string | undefined = reasonToSkip(
   "no PostgreSQL here: tests with it are left out; install postgresql (Debian) to run them",
 );
 
-const STARTS_WITHIN_MS = 20_000;
+const STARTS_WITHIN_MS = 120_000;
 
 /** Starts a PostgreSQL with a database of its own that survives a crash of the server. */
 export async function startPostgres(): Promise<Service> {

@@ -3,6 +3,7 @@ import type { ChildProcess } from "node:child_process";
 import { access, mkdtemp, rm } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { tmpdir } from "node:os";
+import type { Readable } from "node:stream";
 import { ended, freePort, reasonToSkip } from "./service.ts";
 import type { Service } from "./service.ts";
 
@@ -41,9 +42,18 @@ async function launch(port: number, folder: string): Promise<ChildProcess> {
   const options = ["--port", String(port), "--bind", "127.0.0.1", "--dir", folder];
   const log = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
   const server = spawn(program ?? "", [...options, ...log], { stdio: ["ignore", "pipe", "inherit"] });
-  for await (const chunk of server.stdout) if (String(chunk).includes("Ready to accept connections")) break;
-  if (server.exitCode !== null) throw new Error("Redis did not start");
+  await untilRedisIsReady(server.stdout);
   return server;
+}
+
+/** Reads what a Redis says at its start. */
+export async function untilRedisIsReady(output: Readable): Promise<void> {
+  let said = "";
+  for await (const chunk of output) {
+    said += String(chunk);
+    if (said.includes("Ready to accept connections")) return;
+  }
+  throw new Error(`Redis did not start: ${said}`);
 }
 
 async function findProgram(name: string): Promise<string | undefined> {

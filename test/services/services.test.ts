@@ -41,6 +41,5 @@ describe("services", () => {
         await service.stop();
       }
     },
-    30_000,
   );
 });

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { Redis } from "ioredis";
+import { untilRedisIsReady } from "../services/redis.ts";
 import { ended, freePort } from "../services/service.ts";
 import type { Service } from "../services/service.ts";
 
@@ -27,7 +28,7 @@ export async function startRedisCluster(): Promise<Service> {
     "no",
   ];
   const server = spawn("redis-server", [...options, ...cluster], { stdio: ["ignore", "pipe", "inherit"] });
-  for await (const chunk of server.stdout) if (String(chunk).includes("Ready to accept connections")) break;
+  await untilRedisIsReady(server.stdout);
   const client = new Redis(port);
   await client.call("CLUSTER", "ADDSLOTSRANGE", "0", String(SLOTS - 1));
   while (!String(await client.call("CLUSTER", "INFO")).includes("cluster_state:ok")) await wait(20);
