@@ -6,7 +6,7 @@ import { clientOf } from "./client.ts";
 import { fingerprint } from "./fingerprint.ts";
 import type { HeardEvent, Point, WorkerOperations, WorkerSetup } from "./messages.ts";
 import { openStore } from "./open-store.ts";
-import { randomOf } from "./random.ts";
+import { chooseSeed, randomOf } from "./random.ts";
 import { answerCalls, giveNotice, readSetup } from "./remote.ts";
 import { shiftedClock } from "./shifted-clock.ts";
 
@@ -68,13 +68,15 @@ const fetchAsWorker: Fetch = async (input, init) => {
 
 const client = clientOf(setup, { fetch: fetchAsWorker, clock });
 const opened = await openStore(setup.store);
+/** Another jitter for each worker, and the same in each run. */
+const jitter = randomOf(Buffer.from(setup.name).reduce((sum, byte) => Math.imul(sum, 31) + byte, chooseSeed()));
 const manager = new TokenManager({
   store: withPoints(opened.store),
   clock,
   leaseTtlMs: setup.leaseTtlMs,
   concurrency: { perSecond: setup.perSecond },
   refresh: { maxPerHour: 1_000_000 },
-  random: () => Math.random() * setup.jitter,
+  random: () => jitter() * setup.jitter,
   ...(setup.resolves && { resolveClient: () => client }),
 });
 const subjects = new Map<string, string>();
