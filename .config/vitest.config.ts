@@ -15,10 +15,10 @@ export const alias: { find: RegExp; replacement: string }[] = [
 ];
 
 /** Only to end a test that hangs: no test says anything about speed, and machines are slow at times. */
-const HANG_MS = 120_000;
+const HANG_MS = 600_000;
 
-/** Checks of the built package take a build, a pack and several compilations; they get longer than the rest. */
-const PACKAGE_TIMEOUT_MS = 300_000;
+/** The same for what is looked at until it is so. */
+const POLL_MS = 60_000;
 
 export default defineConfig({
   root,
@@ -37,6 +37,7 @@ export default defineConfig({
         "src/lib/**": { branches: 95 },
       },
     },
+    expect: { poll: { timeout: POLL_MS } },
     projects: [
       {
         extends: true,
@@ -44,6 +45,7 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: ["test/package/**", "test/runtimes/**", "test/drivers/**"],
+          setupFiles: ["test/fast-check.setup.ts"],
           testTimeout: HANG_MS,
           hookTimeout: HANG_MS,
           typecheck: {
@@ -60,8 +62,8 @@ export default defineConfig({
           name: "package",
           include: ["test/package/**/*.test.ts"],
           globalSetup: ["test/package/build.setup.ts"],
-          testTimeout: PACKAGE_TIMEOUT_MS,
-          hookTimeout: PACKAGE_TIMEOUT_MS,
+          testTimeout: HANG_MS,
+          hookTimeout: HANG_MS,
         },
       },
     ],

@@ -11,5 +11,6 @@ export default defineConfig({
     include: ["test/core/*.test.ts", "test/lib/*.test.ts"],
     // The canary drives every flow, and so would run for every mutant.
     exclude: ["test/core/canary.test.ts"],
+    setupFiles: ["test/fast-check.setup.ts"],
   },
 });
