@@ -5,7 +5,7 @@ import { WAREHOUSE_IDS, WAREHOUSE_NAMES, type WarehouseId } from "./warehouses.t
 
 /** How often, and how many times, a page is looked at until it says what is expected. */
 const LOOK_MS = 200;
-const MAX_LOOKS = 50;
+const MAX_LOOKS = 600;
 
 /** Walks through the whole demo over HTTP, as a browser would. Prints each step; gives whether all went well. */
 export async function walkThrough(

@@ -1,14 +1,13 @@
 import { execFileSync, spawn, type ChildProcessByStdio } from "node:child_process";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { HttpBrowser, textOf, type BrowserPage } from "../../examples/demo/http-browser.ts";
-import { walkThrough } from "../../examples/demo/once.ts";
 import { startDemo, type Demo } from "../../examples/demo/server.ts";
+import { lookFor } from "./look-for.ts";
 
-/** Real ports and real processes, on a machine that does other things too. */
-const TIMEOUT_MS = 60_000;
-vi.setConfig({ testTimeout: TIMEOUT_MS, hookTimeout: TIMEOUT_MS });
+/** An outage that no test sees the end of. */
+const FOR_EVER_MS = 3_600_000;
 
 let demo: Demo;
 let program: string;
@@ -49,9 +48,8 @@ function startProgram(...given: readonly string[]): ChildProcessByStdio<null, Re
 }
 
 function exitOf(child: ChildProcessByStdio<null, Readable, Readable>): Promise<number | null> {
-  if (child.exitCode !== null) return Promise.resolve(child.exitCode);
   return new Promise((resolve) => {
-    child.once("exit", resolve);
+    child.once("close", resolve);
   });
 }
 
@@ -173,12 +171,12 @@ describe("what goes wrong is explained", () => {
   });
 
   test("an unreachable warehouse is an error on the page, and no reason to sign in again", async () => {
-    const own = await startDemo({ outageMs: TIMEOUT_MS });
+    const own = await startDemo({ outageMs: FOR_EVER_MS });
     try {
       const browser = new HttpBrowser();
       let page = await signIn(browser, "Databricks", own);
       page = await browser.press(await browser.click(page, "Watch this session"), "Kill the server");
-      expect(textOf(page.html)).toContain("server down, back in");
+      await lookFor(browser, page.url, /server down, back in/);
       page = await browser.press(await browser.open(`${own.origin}/warehouses/databricks`), "Refresh now");
       expect(page.html).toContain("network_error");
       expect(textOf(page.html)).toContain("Signed in to Databricks");
@@ -192,18 +190,6 @@ describe("a session, live", () => {
   /** Opens the page of a session, signed in. */
   async function openSession(browser: HttpBrowser, name: string, at = demo): Promise<BrowserPage> {
     return browser.click(await signIn(browser, name, at), "Watch this session");
-  }
-
-  /** Looks at a page until it says something. */
-  async function lookFor(browser: HttpBrowser, page: BrowserPage, expected: RegExp): Promise<string> {
-    return vi.waitFor(
-      async () => {
-        const text = textOf((await browser.open(page.url)).html);
-        expect(text).toMatch(expected);
-        return text;
-      },
-      { timeout: TIMEOUT_MS / 2, interval: 100 },
-    );
   }
 
   test("its page says state, zones, next refresh and generation, and shows no secret", async () => {
@@ -234,7 +220,7 @@ describe("a session, live", () => {
       try {
         const browser = new HttpBrowser();
         const page = await browser.press(await openSession(browser, name, own), "100 queries at once");
-        const text = await lookFor(browser, page, /of 100 answered/);
+        const text = await lookFor(browser, page.url, /of 100 answered/);
         expect(text).toContain("100 of 100 answered, 1 token request");
         expect(text).toContain("refresh_succeeded generation 2");
       } finally {
@@ -248,12 +234,12 @@ describe("a session, live", () => {
     try {
       const browser = new HttpBrowser();
       const page = await openSession(browser, "Snowflake", own);
-      await lookFor(browser, page, /refresh_succeeded generation 2/);
+      await lookFor(browser, page.url, /refresh_succeeded generation 2/);
       expect(textOf((await browser.press(page, "Answer 503, three times")).html)).toContain("meet: 503");
-      await lookFor(browser, page, /refresh_failed server_unavailable/);
-      await lookFor(browser, page, /refresh_succeeded generation \d+,.*refresh_failed server_unavailable/);
+      await lookFor(browser, page.url, /refresh_failed server_unavailable/);
+      await lookFor(browser, page.url, /refresh_succeeded generation \d+,.*refresh_failed server_unavailable/);
       await browser.press(page, "Withdraw the grant");
-      await lookFor(browser, page, /sign in again The grant is dead: refresh_token_dead/);
+      await lookFor(browser, page.url, /sign in again The grant is dead: refresh_token_dead/);
       expect((await browser.open(page.url)).html).toContain('action="/login/snowflake"');
     } finally {
       await own.close();
@@ -265,8 +251,8 @@ describe("a session, live", () => {
     try {
       const browser = new HttpBrowser();
       const page = await browser.press(await openSession(browser, "Databricks", own), "Refresh in another process");
-      expect(textOf(page.html)).toMatch(/another process refreshed: generation \d+ is in the store/);
-      expect(await lookFor(browser, page, /refresh_adopted/)).not.toContain("rotation_lost");
+      await lookFor(browser, page.url, /another process refreshed: generation \d+ is in the store/);
+      expect(await lookFor(browser, page.url, /refresh_adopted/)).not.toContain("rotation_lost");
     } finally {
       await own.close();
     }
@@ -283,7 +269,7 @@ describe("a session, live", () => {
         const page = await browser.press(await openSession(browser, name, own), "Lose the next answer");
         expect(textOf(page.html)).toContain("meet: answer lost");
         await browser.press(page, "Refresh now");
-        await lookFor(browser, page, expected);
+        await lookFor(browser, page.url, expected);
       } finally {
         await own.close();
       }
@@ -291,12 +277,17 @@ describe("a session, live", () => {
   });
 
   test("a killed server comes back on its port, and a waiting refresh gets through", async () => {
-    const own = await startDemo({ outageMs: 1_000, random: () => 0.5 });
+    const own = await startDemo({ outageMs: 3_000, random: () => 0.999 }); // the last try is after 3.5 s
     try {
       const browser = new HttpBrowser();
-      const page = await browser.press(await openSession(browser, "BigQuery", own), "Kill the server");
-      await browser.press(page, "Refresh now");
-      expect(await lookFor(browser, page, /refresh_succeeded generation 2/)).toContain("network_error");
+      const page = await openSession(browser, "BigQuery", own);
+      let text = "";
+      // A slow machine may ask for the refresh when the server is back, and does it again.
+      for (let generation = 2; !text.includes("network_error"); generation++) {
+        await browser.press(page, "Kill the server");
+        await browser.press(page, "Refresh now");
+        text = await lookFor(browser, page.url, new RegExp(`refresh_succeeded generation ${String(generation)}`));
+      }
     } finally {
       await own.close();
     }
@@ -393,25 +384,24 @@ describe("the server keeps to itself", () => {
 });
 
 describe("how it starts", () => {
-  test("--once goes all the way at all three, and says how", async () => {
-    const lines: string[] = [];
-    const wentWell = await walkThrough((line) => lines.push(line));
+  test("npm run demo -- --once goes all the way at all three, says how, and exits with 0", async () => {
+    const { code, output } = await run("--once");
+    const lines = output.split("\n");
     expect(lines.filter((line) => line.includes("✗"))).toEqual([]);
-    expect(wentWell).toBe(true);
+    expect(output).toContain("Databricks\n  ✓ the page offers it");
+    expect(code).toBe(0);
     expect(lines.filter((line) => /^ {2}✓ .+ \d+ ms(?: {2}through fetch)?$/.test(line))).toHaveLength(33);
     expect(lines.filter((line) => line.endsWith("through fetch"))).toHaveLength(6);
     expect(lines.filter((line) => /^ {2}✓ \d\d:\d\d\.\d {2}/.test(line))).toHaveLength(24);
   });
 
-  test("npm run demo -- --once exits with 0, and a wrong option with 1", async () => {
-    const { code, output } = await run("--once");
-    expect(output).toContain("Databricks\n  ✓ the page offers it");
-    expect(code).toBe(0);
+  test("a wrong option is named, and exits with 1", async () => {
     expect(await run("--onec")).toEqual({ code: 1, output: '"--onec" is no option of the demo; --help lists them\n' });
   });
 
   test("it prints its address, and stops when told to", async () => {
     const child = startProgram("--port", "0");
+    const ended = exitOf(child);
     let output = "";
     for await (const chunk of child.stdout) {
       output += String(chunk);
@@ -420,7 +410,7 @@ describe("how it starts", () => {
       expect((await fetch(address)).status).toBe(200);
       child.kill("SIGTERM");
     }
-    expect(await exitOf(child)).toBe(0);
+    expect(await ended).toBe(0);
   });
 
   test("half of a real account is an error that names the rest", async () => {
