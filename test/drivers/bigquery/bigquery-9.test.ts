@@ -8,8 +8,8 @@ import { describeDriver } from "./scenarios.ts";
 /** What version 9 asks for (engines of its package.json). */
 const NODE_MAJOR = 22;
 
-/** All scenarios of one version take half of it; a run that hangs ends here. */
-const LIMIT_MS = 110_000;
+/** A run that hangs ends here, before the test does. */
+const LIMIT_MS = 600_000;
 
 const running = Number(process.versions.node.split(".")[0]);
 const root = fileURLToPath(new URL("../../../", import.meta.url));

@@ -6,6 +6,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { OAuthError, exchangeToken, type TokenSet } from "warehouse-oauth";
 import { databricksAuth, withDatabricksRetry } from "warehouse-oauth/databricks/driver";
 import type { FakeDatabricksOptions } from "warehouse-oauth/testing";
+import { allAsked } from "../../all-asked.ts";
 import { identityProvider } from "./identity-provider.ts";
 import { HOUR, MINUTE, openScene, select, whilePassing, type Attempt, type Scene } from "./scene.ts";
 import { connect } from "./workspace.ts";
@@ -72,15 +73,15 @@ function ownOAuth(
   return { authType: "databricks-oauth", oauthClientId, persistence };
 }
 
-/** Long enough that whoever asks in parallel has asked before anybody gets an answer. */
-const ANSWER_MS = 150;
-
-/** Queries in all sessions at once, while the authorization server takes its time. */
+/** Queries in all sessions at once: whoever asks for a token in parallel has asked before anybody gets an answer. */
 async function queryMeanwhile(user: User, sessions: readonly DriverSession[]): Promise<unknown[]> {
-  const until = new Promise<void>((resolve) => setTimeout(resolve, ANSWER_MS));
-  const hurry = user.scene.workspace.fake.fail({ at: "token", kind: "hold", until, times: Infinity });
+  const { fake, tokenRequests } = user.scene.workspace;
+  const over = new AbortController();
+  const until = allAsked(() => tokenRequests().length, over.signal);
+  const hurry = fake.fail({ at: "token", kind: "hold", until, times: Infinity });
   const errors = await queryAll(user, sessions);
   hurry();
+  over.abort();
   return errors;
 }
 
