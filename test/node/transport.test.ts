@@ -1,16 +1,17 @@
 import { createServer } from "node:http";
-import type { RequestListener, Server } from "node:http";
+import type { RequestListener, Server, ServerResponse } from "node:http";
 import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, it } from "vitest";
 import { OAuthError } from "warehouse-oauth";
-import type { Fetch } from "warehouse-oauth";
+import type { Clock, Fetch } from "warehouse-oauth";
 import { nodeTransport } from "warehouse-oauth/node";
 import type { NodeTransport } from "warehouse-oauth/node";
 import { READ_WITHIN, sendRequest } from "../../src/core/transport.ts";
 import type { Answer, BoundedResponse, OutgoingRequest } from "../../src/core/transport.ts";
 import { systemClock } from "../../src/lib/clock.ts";
+import { freePort } from "../services/service.ts";
 import { selfSigned } from "./self-signed.ts";
 
 const POST: OutgoingRequest = {
@@ -44,8 +45,8 @@ function open(options?: Parameters<typeof nodeTransport>[0]): NodeTransport {
   return transport;
 }
 
-function send(fetch: Fetch, url: string, changes: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<Answer> {
-  return sendRequest(url, POST, { fetch, clock: systemClock, timeoutMs: 5_000, limitBytes: 1_000, ...changes });
+function send(fetch: Fetch, url: string, changes: { clock?: Clock; signal?: AbortSignal } = {}): Promise<Answer> {
+  return sendRequest(url, POST, { fetch, clock: systemClock, timeoutMs: 30_000, limitBytes: 1_000, ...changes });
 }
 
 /** What can be compared of an outcome. */
@@ -133,9 +134,7 @@ describe.each(CARRIERS)("over %s a server that", (_name, carrier) => {
   });
 
   it("R-20 does not listen: nothing was sent", async () => {
-    const server = createServer();
-    const url = `http://${await listen(server)}/token`;
-    await new Promise((resolve) => server.close(resolve));
+    const url = `http://127.0.0.1:${String(await freePort())}/token`;
     const expected = { code: "network_error", ambiguous: false, retryable: true };
     expect(await outcomeOf(send(carrier(), url))).toMatchObject(expected);
   });
@@ -143,8 +142,19 @@ describe.each(CARRIERS)("over %s a server that", (_name, carrier) => {
   it("R-55 never answers: the deadline ends it, and the connection", async () => {
     let gone = (): void => undefined;
     const closed = new Promise<void>((resolve) => (gone = resolve));
-    const url = await serve((request) => request.socket.on("close", gone));
-    const outcome = await outcomeOf(send(carrier(), url, { timeoutMs: 1_000 }));
+    let expire = (): void => undefined;
+    const clock: Clock = {
+      ...systemClock,
+      setTimer(callback) {
+        expire = callback;
+        return () => undefined;
+      },
+    };
+    const url = await serve((request) => {
+      request.socket.on("close", gone);
+      expire();
+    });
+    const outcome = await outcomeOf(send(carrier(), url, { clock }));
     expect(outcome).toMatchObject({ code: "timeout", ambiguous: true });
     await closed;
   });
@@ -210,14 +220,14 @@ describe("nodeTransport", () => {
   });
 
   it("opens no more connections than it may", async () => {
-    let atOnce = 0;
+    const waiting: ServerResponse[] = [];
     let most = 0;
     const url = await serve((_request, response) => {
-      most = Math.max(most, ++atOnce);
+      most = Math.max(most, waiting.push(response));
+      if (waiting.length !== 2) return;
       setTimeout(() => {
-        atOnce -= 1;
-        response.end();
-      }, 5);
+        for (const one of waiting.splice(0)) one.end();
+      }, 20); // a third one had the time to come
     });
     const transport = open({ maxSockets: 2 });
     await Promise.all(Array.from({ length: 8 }, () => send(transport, url)));
