@@ -6,7 +6,8 @@ import type { AddressInfo } from "node:net";
 import { exportJWK, generateKeyPair } from "jose";
 import Provider from "oidc-provider";
 import { fingerprint } from "./fingerprint.ts";
-import type { Login, ServerFault, ServerOperations, ServerSetup, TokenRequest } from "./messages.ts";
+import { machineTime } from "./machine-time.ts";
+import type { LeaseWord, Login, ServerFault, ServerOperations, ServerSetup, TokenRequest } from "./messages.ts";
 import { answerCalls, giveNotice, readSetup } from "./remote.ts";
 import { ServerMemory } from "./server-memory.ts";
 
@@ -49,8 +50,6 @@ const families = new Map<string, string>();
 const dead = new Set<string>();
 const usedAt = new Map<string, number>();
 
-const now = (): number => performance.timeOrigin + performance.now();
-
 // ---------------------------------------------------------------- the log
 
 interface Answered {
@@ -60,7 +59,7 @@ interface Answered {
 }
 
 provider.use(async (context, next) => {
-  const arrivedAt = now();
+  const arrivedAt = machineTime();
   await next();
   if (context.path !== "/token") return;
   const { params } = context["oidc"] as { readonly params?: { readonly refresh_token?: string } };
@@ -76,7 +75,7 @@ provider.use(async (context, next) => {
   log.push({
     ...senderOf(context.req),
     arrivedAt,
-    answeredAt: now(),
+    answeredAt: machineTime(),
     sent,
     family,
     status: context.status,
@@ -151,12 +150,17 @@ http.on("request", (request, response) => {
   })();
 });
 
-function senderOf({ headers }: IncomingMessage): Pick<TokenRequest, "by" | "sentAt"> {
-  return { by: String(headers["x-fleet-worker"]), sentAt: Number(headers["x-fleet-sent-at"]) };
+function senderOf({ headers }: IncomingMessage): Pick<TokenRequest, "by" | "sentAt" | "lease"> {
+  const lease = headers["x-fleet-lease"];
+  return {
+    by: String(headers["x-fleet-worker"]),
+    sentAt: Number(headers["x-fleet-sent-at"]),
+    lease: typeof lease === "string" ? (JSON.parse(lease) as LeaseWord) : undefined,
+  };
 }
 
 function note(request: IncomingMessage, status: number): void {
-  const at = now();
+  const at = machineTime();
   const unknown = { family: undefined, refreshToken: undefined, accessToken: undefined, isDelivered: status !== 200 };
   log.push({
     ...senderOf(request),

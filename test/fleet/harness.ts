@@ -1,10 +1,6 @@
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
 import { TokenManager, importTokens } from "warehouse-oauth";
 import type { ExportedTokens, OAuthClient } from "warehouse-oauth";
-import { alias } from "../../.config/vitest.config.ts";
+import { bundlePrograms } from "./bundle.ts";
 import { clientOf } from "./client.ts";
 import { fingerprint } from "./fingerprint.ts";
 import type {
@@ -20,14 +16,9 @@ import { openStore } from "./open-store.ts";
 import type { OpenStore } from "./open-store.ts";
 import { RemoteProgram } from "./remote.ts";
 
-const root = fileURLToPath(new URL("../../", import.meta.url));
-
 /** What others leave to the defaults. */
 const LIFETIME_SECONDS = 3_600;
 const LEASE_MS = 60_000;
-
-/** Small, and needed by all: a bundle that has them starts sooner. */
-const INSIDE = /^(?:jose|oauth4webapi)$/;
 
 export type Worker = RemoteProgram<WorkerOperations>;
 export type Server = RemoteProgram<ServerOperations>;
@@ -39,38 +30,13 @@ export interface Programs {
   remove(): Promise<void>;
 }
 
-/** Bundles what the workers run. Packages stay outside: they are found from where the bundle lies. */
+/** Bundles what the workers run. */
 export async function buildPrograms(): Promise<Programs> {
-  const cache = join(root, "node_modules/.cache/warehouse-oauth");
-  await mkdir(cache, { recursive: true });
-  const folder = await mkdtemp(join(cache, "fleet-"));
-  await build({
-    entryPoints: [join(root, "test/fleet/worker.ts"), join(root, "test/fleet/authorization-server.ts")],
-    outdir: folder,
-    outExtension: { ".js": ".mjs" },
-    bundle: true,
-    platform: "node",
-    format: "esm",
-    target: "node20",
-    logLevel: "error",
-    plugins: [
-      {
-        name: "public names",
-        setup(bundle) {
-          bundle.onResolve({ filter: /^[^./]/ }, ({ path, kind }) => {
-            if (kind === "entry-point") return undefined;
-            const own = alias.find(({ find }) => find.test(path));
-            if (own !== undefined) return { path: path.replace(own.find, own.replacement) };
-            return INSIDE.test(path) ? undefined : { path, external: true };
-          });
-        },
-      },
-    ],
-  });
+  const bundle = await bundlePrograms(["test/fleet/worker.ts", "test/fleet/authorization-server.ts"]);
   return {
-    worker: join(folder, "worker.mjs"),
-    server: join(folder, "authorization-server.mjs"),
-    remove: () => rm(folder, { recursive: true, force: true }),
+    worker: bundle.pathOf("worker"),
+    server: bundle.pathOf("authorization-server"),
+    remove: () => bundle.remove(),
   };
 }
 
@@ -140,6 +106,7 @@ export class Fleet {
       perSecond: 1_000,
       jitter: 1,
       resolves: false,
+      managers: 1,
       ...changes,
     };
     const worker = await RemoteProgram.start<WorkerOperations>(this.#programs.worker, setup);

@@ -2,8 +2,9 @@ import { setTimeout as wait } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { countOf, report } from "./counts.ts";
 import type { Fleet, Worker } from "./harness.ts";
-import { reusesIn, strayIn } from "./ledger.ts";
-import type { TokenRequest } from "./messages.ts";
+import { isStarved, reusesIn, strayIn } from "./ledger.ts";
+import { machineTime } from "./machine-time.ts";
+import type { LeaseWord, TokenRequest } from "./messages.ts";
 import { chooseSeed, randomOf } from "./random.ts";
 import { TEST_TIMEOUT_MS, onEachStore } from "./suite.ts";
 
@@ -25,6 +26,8 @@ class KilledFleet {
   readonly #fleet: Fleet;
   readonly #random: () => number;
   readonly #workers: { readonly name: string; readonly worker: Worker }[] = [];
+  /** Those that were killed, too. */
+  readonly #all = new Map<string, Worker>();
   #count = 0;
   #signingIn: Promise<void> = Promise.resolve();
   #failure: unknown;
@@ -38,6 +41,7 @@ class KilledFleet {
     const name = `w${String(this.#count++)}`;
     const worker = await this.#fleet.startWorker(name, { leaseTtlMs: LEASE_MS });
     this.#workers.push({ name, worker });
+    this.#all.set(name, worker);
     void this.#watch(worker);
     await worker.call("rotate", { subject: SUBJECT, seed: Math.floor(this.#random() * 2 ** 32) });
   }
@@ -46,7 +50,7 @@ class KilledFleet {
     const [victim] = this.#workers.splice(Math.floor(this.#random() * this.#workers.length), 1);
     if (victim === undefined) throw new TypeError("unreachable: there are two");
     await victim.worker.kill();
-    this.killed.set(victim.name, performance.timeOrigin + performance.now());
+    this.killed.set(victim.name, machineTime());
   }
 
   /** Signs in again wherever a worker says that somebody must, once. */
@@ -60,6 +64,20 @@ class KilledFleet {
       this.#signingIn = this.#signingIn.then(() => this.signInIfLost());
       this.#signingIn.catch((error: unknown) => (this.#failure ??= error));
     }
+  }
+
+  /** What a worker said of its leases. */
+  wordsOf(name: string): readonly LeaseWord[] {
+    return (this.#all.get(name)?.words ?? []) as readonly LeaseWord[];
+  }
+
+  /** One process asks and refreshes once more: what one without time saved late may be dead, and is found out. */
+  async findOut(): Promise<void> {
+    await this.signInIfLost();
+    const worker = await this.#fleet.startWorker("last", { leaseTtlMs: LEASE_MS });
+    await worker.call("ask", { subjects: [SUBJECT], callers: 1 });
+    await worker.call("ask", { subjects: [SUBJECT], callers: 1, rejected: true });
+    await this.signInIfLost();
   }
 
   /** @throws What went wrong while nobody looked. */
@@ -104,14 +122,16 @@ onEachStore("killed at random", (suite) => {
           log.push(...(await fleet.log(log.length)));
         }
         const failures = await fleetOfTwo.rest();
-        await fleetOfTwo.signInIfLost();
+        await fleetOfTwo.findOut();
         log.push(...(await fleet.log(log.length)));
 
         const reuses = reusesIn(log);
         const { killed, lost } = fleetOfTwo;
         // A spent token is sent again only if who spent it was killed before it could save what it got.
-        // Or if the machine gave that process no time between its look at the clock and its bytes: a pause (R-67).
-        const starved = reuses.filter(({ first }) => first.arrivedAt - first.sentAt > LEASE_MS);
+        // Or if the machine gave one of them no time: a pause (R-67).
+        const starved = reuses.filter((reuse) =>
+          isStarved(reuse, LEASE_MS, fleetOfTwo.wordsOf(reuse.first.by), killed.get(reuse.first.by)),
+        );
         const wrong = reuses.filter((reuse) => {
           const { first, again, next, successorUsed } = reuse;
           if (starved.includes(reuse)) return false;

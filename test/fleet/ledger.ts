@@ -1,5 +1,5 @@
 // What the server's log says, in the words of the requirements.
-import type { Asked, TokenRequest } from "./messages.ts";
+import type { Asked, LeaseWord, TokenRequest } from "./messages.ts";
 
 /** Adds up what the callers of all workers got. */
 export function merge(asked: readonly Asked[]): Asked {
@@ -37,6 +37,25 @@ export function reusesIn(log: readonly TokenRequest[]): readonly Reuse[] {
     } else if (again.status === 200) spentBy.set(again.sent, index);
   }
   return reuses;
+}
+
+/**
+ * Whether the machine gave who spent the token, or who sent it again, no time (requirements R-67): a request that arrived
+ * when the lease was over that it was sent under, or a spender that held a lease by its own words, did not give it back, and
+ * did not renew it in time.
+ */
+export function isStarved(
+  { first, again }: Reuse,
+  leaseMs: number,
+  words: readonly LeaseWord[],
+  killedAt = Infinity,
+): boolean {
+  const isLate = ({ lease, arrivedAt }: TokenRequest): boolean => lease !== undefined && arrivedAt - lease.at > leaseMs;
+  if (isLate(first) || isLate(again)) return true;
+  // Who was killed in time could not renew: that explains itself.
+  const until = Math.min(again.arrivedAt, killedAt);
+  const last = words.filter(({ key, at }) => key === first.lease?.key && at <= until).at(-1);
+  return last?.what === "held" && until - last.at > leaseMs;
 }
 
 /** Requests that brought neither the newest token of their login nor, by exception, a spent one: from nowhere. */

@@ -2,18 +2,31 @@
 import type { ExportedTokens } from "warehouse-oauth";
 
 /** Where a program finds the store. */
-export type StoreAddress =
+export type StoreAddress = (
   | { readonly kind: "file"; readonly folder: string }
   | { readonly kind: "postgres"; readonly url: string }
-  | { readonly kind: "redis"; readonly url: string };
+  | { readonly kind: "redis"; readonly url: string }
+) & {
+  /** A key in base64: everything is sealed with it. Absent: nothing is. */
+  readonly sealedWith?: string;
+};
 
-/** One request at the token endpoint, as the server itself wrote it down. Tokens are fingerprints. */
+/** What a worker says of a lease, with the machine's time: when it asked for what it got, or began to give it back. */
+export interface LeaseWord {
+  /** The session's. */
+  readonly key: string;
+  readonly at: number;
+  readonly what: "held" | "released";
+}
+
+/** One request at the token endpoint, as the server itself wrote it down. Tokens are fingerprints, times the machine's. */
 export interface TokenRequest {
   /** The worker that sent it. */
   readonly by: string;
-  /** By the worker's own clock, epoch milliseconds. */
+  /** By the worker's own word. */
   readonly sentAt: number;
-  /** Epoch milliseconds. */
+  /** What it had of the session's lease when it sent. */
+  readonly lease: LeaseWord | undefined;
   readonly arrivedAt: number;
   readonly answeredAt: number;
   /** The refresh token that came. */
@@ -78,6 +91,8 @@ export interface WorkerSetup {
   readonly jitter: number;
   /** Own logs of a tenant's subjects: names what `resolveClient` knows. */
   readonly resolves: boolean;
+  /** How many it has, each with connections and an identity of its own, as if it were as many processes. */
+  readonly managers: number;
 }
 
 /** Where a worker kills or stops itself. */
@@ -110,7 +125,9 @@ export interface WorkerOperations {
   rotate(argument: { readonly subject: string; readonly seed: number }): void;
   /** Stops refreshing; gives what failed meanwhile, and how often. */
   rest(argument: null): Promise<Readonly<Record<string, number>>>;
-  /** Looks at sessions, so that they are known here, and starts proactive refresh. */
+  /** How many token requests are under way. */
+  sending(argument: null): number;
+  /** Looks at sessions, so that they are known here, and starts proactive refresh, in all managers. */
   start(argument: { readonly subjects: readonly string[] }): Promise<void>;
   states(argument: { readonly subjects: readonly string[] }): Promise<readonly string[]>;
   arm(argument: { readonly point: Point; readonly action: "kill" | "stop"; readonly afterMs?: number }): void;

@@ -1,4 +1,5 @@
 import type { TokenStore } from "warehouse-oauth";
+import { encryptedStore, keyRing } from "warehouse-oauth/stores/encrypted";
 import type { StoreAddress } from "./messages.ts";
 
 /** A store of one process, and the end of its connections. */
@@ -12,6 +13,17 @@ const CONNECTIONS = 4;
 
 /** Opens the store that an address names, as an application would. */
 export async function openStore(address: StoreAddress): Promise<OpenStore> {
+  const opened = await openPlain(address);
+  const { sealedWith } = address;
+  return sealedWith === undefined ? opened : { ...opened, store: sealedStore(opened.store, sealedWith) };
+}
+
+/** A store as everybody sees it who has this key, in base64. */
+export function sealedStore(store: TokenStore, key: string): TokenStore {
+  return encryptedStore(store, { keys: keyRing([{ id: "test", key }]) });
+}
+
+async function openPlain(address: StoreAddress): Promise<OpenStore> {
   switch (address.kind) {
     case "file": {
       const { fileStore } = await import("warehouse-oauth/stores/file");

@@ -22,6 +22,10 @@ interface Notice {
   readonly notice: string;
 }
 
+interface Word {
+  readonly word: unknown;
+}
+
 /** In the program: answers calls until the harness is gone. */
 export function answerCalls<Ops extends Operations<Ops>>(operations: Ops): void {
   process.on("message", (message: unknown) => {
@@ -50,6 +54,16 @@ export function giveNotice(notice: string): Promise<void> {
   });
 }
 
+/** In the program: tells the harness something; resolves when that has left this process. */
+export function tell(word: unknown): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.send === undefined) throw new TypeError("unreachable: started without a harness");
+    process.send({ word }, () => {
+      resolve();
+    });
+  });
+}
+
 /** In the program: what it was started with. */
 export function readSetup(): unknown {
   return JSON.parse(process.argv[2] ?? "");
@@ -57,6 +71,8 @@ export function readSetup(): unknown {
 
 /** A program as the harness sees it. */
 export class RemoteProgram<Ops extends Operations<Ops>> {
+  /** What it told, in order. */
+  readonly words: unknown[] = [];
   readonly #child: ChildProcess;
   readonly #calls = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   readonly #notices: string[] = [];
@@ -65,7 +81,11 @@ export class RemoteProgram<Ops extends Operations<Ops>> {
 
   private constructor(child: ChildProcess) {
     this.#child = child;
-    child.on("message", (message: Answer | Notice) => {
+    child.on("message", (message: Answer | Notice | Word) => {
+      if ("word" in message) {
+        this.words.push(message.word);
+        return;
+      }
       if ("notice" in message) {
         this.#notices.push(message.notice);
         this.#onNotice?.();

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,10 +22,19 @@ export interface FleetStore {
   readonly name: string;
   /** `undefined` if it is not. */
   readonly missing: string | undefined;
+  /** A store that is here already, with `encryptedStore` around it: for what is run on every store, and no more. */
+  readonly isSealed?: boolean;
   start(): Promise<RunningStore>;
 }
 
 const only = process.env["FLEET_STORES"]?.split(",");
+
+async function runPostgres(sealedWith?: string): Promise<RunningStore> {
+  const service = await startPostgres();
+  await createTables(service.url);
+  const address = { kind: "postgres", url: service.url, ...(sealedWith !== undefined && { sealedWith }) } as const;
+  return { address, service, stop: () => service.stop() };
+}
 
 const all: readonly FleetStore[] = [
   {
@@ -42,11 +52,13 @@ const all: readonly FleetStore[] = [
   {
     name: "postgres",
     missing: noPostgres,
-    async start() {
-      const service = await startPostgres();
-      await createTables(service.url);
-      return { address: { kind: "postgres", url: service.url }, service, stop: () => service.stop() };
-    },
+    start: () => runPostgres(),
+  },
+  {
+    name: "postgres sealed",
+    missing: noPostgres,
+    isSealed: true,
+    start: () => runPostgres(randomBytes(32).toString("base64")),
   },
   {
     name: "redis",

@@ -63,7 +63,10 @@ export function onEachStore(
   define: (suite: Suite) => void,
   where: "every store" | "one store" | "every server" = "every store",
 ): void {
-  const stores = where === "every server" ? fleetStores.filter(({ name }) => name !== ONE) : fleetStores;
+  const stores = fleetStores.filter(({ name, isSealed = false }) => {
+    if (where === "every server" && name === ONE) return false;
+    return where === "every store" || !isSealed;
+  });
   describe.each(stores)("$name", (store) => {
     const { name } = store;
     const spared =

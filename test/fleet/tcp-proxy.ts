@@ -6,6 +6,8 @@ export interface TcpProxy {
   readonly port: number;
   /** Breaks all connections and takes no new ones. */
   cut(): void;
+  /** Waits until somebody tried to connect while it was cut. */
+  refused(): Promise<void>;
   mend(): void;
   close(): Promise<void>;
 }
@@ -14,9 +16,12 @@ export interface TcpProxy {
 export async function startTcpProxy(target: number): Promise<TcpProxy> {
   const open = new Set<Socket>();
   let isCut = false;
+  let tellRefused = (): void => undefined;
+  let refused = Promise.resolve();
   const server = createServer((near) => {
     if (isCut) {
       near.resetAndDestroy();
+      tellRefused();
       return;
     }
     const far = connect(target, "127.0.0.1");
@@ -39,8 +44,10 @@ export async function startTcpProxy(target: number): Promise<TcpProxy> {
     port: (server.address() as AddressInfo).port,
     cut() {
       isCut = true;
+      refused = new Promise((resolve) => (tellRefused = resolve));
       for (const socket of open) socket.resetAndDestroy();
     },
+    refused: () => refused,
     mend() {
       isCut = false;
     },

@@ -1,17 +1,19 @@
 // A program: what a process of an application is. It uses the package as everybody does; store and fetch are wrapped
 // only to kill or stop this process at a named point.
 import { TokenManager, importTokens } from "warehouse-oauth";
-import type { Fetch, StoredRecord, TokenSession, TokenStore } from "warehouse-oauth";
+import type { Fetch, OAuthClient, TokenSession, TokenStore } from "warehouse-oauth";
 import { clientOf } from "./client.ts";
 import { fingerprint } from "./fingerprint.ts";
-import type { HeardEvent, Point, WorkerOperations, WorkerSetup } from "./messages.ts";
+import { machineTime } from "./machine-time.ts";
+import type { HeardEvent, LeaseWord, Point, WorkerOperations, WorkerSetup } from "./messages.ts";
 import { openStore } from "./open-store.ts";
 import { chooseSeed, randomOf } from "./random.ts";
-import { answerCalls, giveNotice, readSetup } from "./remote.ts";
+import { answerCalls, giveNotice, readSetup, tell } from "./remote.ts";
 import { shiftedClock } from "./shifted-clock.ts";
 
 const setup = readSetup() as WorkerSetup;
 const clock = shiftedClock();
+let sending = 0;
 
 // ---------------------------------------------------------------- points at which it ends or stops
 
@@ -27,10 +29,20 @@ async function reach(point: Point): Promise<void> {
   process.kill(process.pid, "SIGSTOP");
 }
 
-function withPoints(inner: TokenStore): TokenStore {
+/** What one manager has of leases, by session, and which session a refresh token belongs to. */
+interface Held {
+  readonly leases: Map<string, LeaseWord>;
+  readonly keyOf: Map<string, string>;
+}
+
+function withPoints(inner: TokenStore, held: Held): TokenStore {
   const write: TokenStore["write"] = async (key, record, options) => {
-    const isIntent = hasIntent(record);
-    if (isIntent) await reach("before-intent");
+    const { intent, tokens } = JSON.parse(record.value) as StoredParts;
+    const isIntent = intent !== undefined;
+    if (isIntent) {
+      held.keyOf.set(tokens?.refreshToken ?? "", key);
+      await reach("before-intent");
+    }
     const writing = inner.write(key, record, options);
     // Not waited for: the end comes while the store is at it.
     if (!isIntent) void reach("in-save");
@@ -43,42 +55,108 @@ function withPoints(inner: TokenStore): TokenStore {
     read: inner.read.bind(inner),
     write,
     delete: inner.delete.bind(inner),
-    ...(inner.lease !== undefined && { lease: inner.lease.bind(inner) }),
+    ...(inner.lease !== undefined && { lease: leaseOf(inner.lease.bind(inner), held) }),
     ...(inner.due !== undefined && { due: inner.due.bind(inner) }),
     ...(inner.keys !== undefined && { keys: inner.keys.bind(inner) }),
   };
 }
 
-function hasIntent({ value }: StoredRecord): boolean {
-  return (JSON.parse(value) as { readonly intent?: object }).intent !== undefined;
+/** The harness hears of each lease before anything is done under it. */
+function leaseOf(inner: NonNullable<TokenStore["lease"]>, { leases }: Held): NonNullable<TokenStore["lease"]> {
+  const say = (word: LeaseWord): Promise<void> => {
+    leases.set(word.key, word);
+    return tell(word);
+  };
+  return async (key, options) => {
+    const askedAt = machineTime();
+    const lease = await inner(key, options);
+    if (lease === undefined) return undefined;
+    await say({ key, at: askedAt, what: "held" });
+    return {
+      async renew(ttlMs) {
+        const at = machineTime();
+        const isRenewed = await lease.renew(ttlMs);
+        if (isRenewed) await say({ key, at, what: "held" });
+        return isRenewed;
+      },
+      async release() {
+        await say({ key, at: machineTime(), what: "released" });
+        await lease.release();
+      },
+    };
+  };
 }
 
-const fetchAsWorker: Fetch = async (input, init) => {
-  await reach("sending");
-  const headers = new Headers(init?.headers);
-  headers.set("x-fleet-worker", setup.name);
-  headers.set("x-fleet-sent-at", String(performance.timeOrigin + performance.now()));
-  const response = await fetch(input, { ...init, headers });
-  const text = await response.text();
-  await reach("after-answer");
-  return new Response(text, response);
-};
+/** What is looked at of a record. */
+interface StoredParts {
+  readonly intent?: object;
+  readonly tokens?: { readonly refreshToken?: string };
+}
+
+function fetchAs(name: string, { leases, keyOf }: Held): Fetch {
+  return async (input, init) => {
+    await reach("sending");
+    const headers = new Headers(init?.headers);
+    const refreshToken = (init?.body as URLSearchParams).get("refresh_token") ?? "";
+    const lease = leases.get(keyOf.get(refreshToken) ?? "");
+    headers.set("x-fleet-worker", name);
+    headers.set("x-fleet-sent-at", String(machineTime()));
+    if (lease !== undefined) headers.set("x-fleet-lease", JSON.stringify(lease));
+    sending += 1;
+    try {
+      const response = await fetch(input, { ...init, headers });
+      const text = await response.text();
+      await reach("after-answer");
+      return new Response(text, response);
+    } finally {
+      sending -= 1;
+    }
+  };
+}
 
 // ---------------------------------------------------------------- the application
 
-const client = clientOf(setup, { fetch: fetchAsWorker, clock });
-const opened = await openStore(setup.store);
-/** Another jitter for each worker, and the same in each run. */
-const jitter = randomOf(Buffer.from(setup.name).reduce((sum, byte) => Math.imul(sum, 31) + byte, chooseSeed()));
-const manager = new TokenManager({
-  store: withPoints(opened.store),
-  clock,
-  leaseTtlMs: setup.leaseTtlMs,
-  concurrency: { perSecond: setup.perSecond },
-  refresh: { maxPerHour: 1_000_000 },
-  random: () => jitter() * setup.jitter,
-  ...(setup.resolves && { resolveClient: () => client }),
-});
+interface Application {
+  readonly client: OAuthClient;
+  readonly manager: TokenManager;
+  close(): Promise<readonly string[]>;
+}
+
+async function openApplication(name: string): Promise<Application> {
+  const held: Held = { leases: new Map(), keyOf: new Map() };
+  const client = clientOf(setup, { fetch: fetchAs(name, held), clock });
+  const opened = await openStore(setup.store);
+  /** Another jitter for each, and the same in each run. */
+  const jitter = randomOf(Buffer.from(name).reduce((sum, byte) => Math.imul(sum, 31) + byte, chooseSeed()));
+  const manager = new TokenManager({
+    store: withPoints(opened.store, held),
+    clock,
+    leaseTtlMs: setup.leaseTtlMs,
+    concurrency: { perSecond: setup.perSecond },
+    refresh: { maxPerHour: 1_000_000 },
+    random: () => jitter() * setup.jitter,
+    ...(setup.resolves && { resolveClient: () => client }),
+  });
+  return {
+    client,
+    manager,
+    async close() {
+      const { unsaved } = await manager.close();
+      await opened.close();
+      return unsaved;
+    },
+  };
+}
+
+const applications = await Promise.all(
+  Array.from({ length: setup.managers }, (_, at) =>
+    openApplication(setup.managers === 1 ? setup.name : `${setup.name}.${String(at)}`),
+  ),
+);
+const [first] = applications;
+if (first === undefined) throw new TypeError("a worker has at least one manager");
+const { client, manager } = first;
+
 const subjects = new Map<string, string>();
 const events: HeardEvent[] = [];
 manager.on("*", (event) => {
@@ -159,8 +237,9 @@ answerCalls<WorkerOperations>({
   },
   async start({ subjects }) {
     await Promise.all(subjects.map((subject) => sessionOf(subject).status()));
-    manager.start();
+    for (const application of applications) application.manager.start();
   },
+  sending: () => sending,
   async states({ subjects }) {
     const statuses = await Promise.all(subjects.map((subject) => sessionOf(subject).status()));
     return statuses.map((status) => ("cause" in status ? `${status.state} ${String(status.cause)}` : status.state));
@@ -175,8 +254,6 @@ answerCalls<WorkerOperations>({
     return { handles, warnings };
   },
   async close() {
-    const { unsaved } = await manager.close();
-    await opened.close();
-    return unsaved;
+    return (await Promise.all(applications.map((application) => application.close()))).flat();
   },
 });

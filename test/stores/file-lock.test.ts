@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import { chmod, mkdir, mkdtemp, readdir, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import { fileStore } from "warehouse-oauth/stores/file";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openFileProcesses } from "./file-processes.ts";
@@ -39,6 +41,15 @@ async function leaseFile(directory: string): Promise<string> {
   return found;
 }
 
+/** Waits until the system says that a process is stopped. */
+async function untilStopped(pid: number): Promise<void> {
+  for (;;) {
+    const { stdout } = await promisify(execFile)("ps", ["-o", "state=", "-p", String(pid)]);
+    if (stdout.trim().startsWith("T")) return;
+    await sleep(5);
+  }
+}
+
 describe("several processes on one record", () => {
   test("S-098 of all increments that they were told are done, none is lost", async () => {
     const directory = newDirectory();
@@ -67,9 +78,7 @@ describe("several processes on one record", () => {
       const task = { directory, key: KEY, does: "write", value: "stale", signal: "SIGSTOP" } as const;
       const ifVersion = before?.version ?? "";
       const { child, ended } = processes.run({ ...task, ifVersion, atStep: 1 + steps.indexOf("link") });
-      const record = dirname((await filesIn(join(directory, "records"))).find((path) => path.includes("life-")) ?? "");
-      while (!(await readdir(record)).some((name) => name.startsWith("new-"))) await sleep(5);
-      await sleep(100); // from the file that it made to the signal that it sends itself
+      await untilStopped(child.pid ?? 0);
       let current = before?.version;
       for (let count = 0; count < others; count++) {
         current = await store.write(KEY, { value: String(count) }, { ifVersion: current });

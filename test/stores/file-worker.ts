@@ -47,8 +47,13 @@ async function work(): Promise<unknown> {
 const { signal, atStep } = task;
 say(
   await withSteps(({ number }) => {
-    if (number === atStep && signal !== undefined) process.kill(process.pid, signal);
-    // A signal to oneself may come a moment later.
-    return number === atStep ? new Promise((resolve) => setTimeout(resolve, 50)) : undefined;
+    if (number !== atStep || signal === undefined) return undefined;
+    // A signal to oneself may come a moment later: until then, and until it is told to go on, nothing is done.
+    const goesOn = new Promise((resolve) => process.once("SIGCONT", resolve));
+    const awake = setInterval(() => undefined, 1_000);
+    process.kill(process.pid, signal);
+    return goesOn.finally(() => {
+      clearInterval(awake);
+    });
   }, work).catch((error: unknown) => (error as { code: string }).code),
 );

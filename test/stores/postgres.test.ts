@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { PGlite } from "@electric-sql/pglite";
 import pg from "pg";
 import postgres from "postgres";
@@ -10,6 +11,7 @@ import { noPostgres, startPostgres } from "../services/postgres.ts";
 import type { Service } from "../services/service.ts";
 import { buildRacer } from "./elsewhere.ts";
 import type { Elsewhere } from "./elsewhere.ts";
+import { sealedStore } from "../fleet/open-store.ts";
 import { startLossyWire } from "./lossy-wire.ts";
 
 const ANEW = { ifVersion: undefined };
@@ -281,6 +283,16 @@ describe.skipIf(noPostgres !== undefined)(`postgresStore on PostgreSQL ${noPostg
       open: () => postgresStore({ client: sql }),
       shared: true,
       elsewhere: (plan) => elsewhere.race({ kind: "postgres", url: service.url }, plan),
+    });
+    for (const { name, run } of cases) test(name, run);
+  });
+
+  describe("with pg, sealed by encryptedStore", () => {
+    const sealedWith = randomBytes(32).toString("base64");
+    const cases = storeContract({
+      open: () => sealedStore(postgresStore({ client: openPool() }), sealedWith),
+      shared: true,
+      elsewhere: (plan) => elsewhere.race({ kind: "postgres", url: service.url, sealedWith }, plan),
     });
     for (const { name, run } of cases) test(name, run);
   });

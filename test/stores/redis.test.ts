@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { Cluster, Redis } from "ioredis";
 import { createClient, createCluster } from "redis";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -10,6 +11,7 @@ import { noRedis, startRedis } from "../services/redis.ts";
 import type { Service } from "../services/service.ts";
 import { buildRacer } from "./elsewhere.ts";
 import type { Elsewhere } from "./elsewhere.ts";
+import { sealedStore } from "../fleet/open-store.ts";
 import { startLossyWire } from "./lossy-wire.ts";
 import { startRedisCluster } from "./redis-cluster.ts";
 
@@ -141,6 +143,16 @@ describe.skipIf(noRedis !== undefined)(`redisStore on Redis ${noRedis ?? ""}`, (
       open: () => redisStore({ client: node }),
       shared: true,
       elsewhere: (plan) => elsewhere.race({ kind: "redis", url: service.url }, plan),
+    });
+    for (const { name, run } of cases) test(name, run);
+  });
+
+  describe("with ioredis, sealed by encryptedStore", () => {
+    const sealedWith = randomBytes(32).toString("base64");
+    const cases = storeContract({
+      open: () => sealedStore(redisStore({ client: connect() }), sealedWith),
+      shared: true,
+      elsewhere: (plan) => elsewhere.race({ kind: "redis", url: service.url, sealedWith }, plan),
     });
     for (const { name, run } of cases) test(name, run);
   });
