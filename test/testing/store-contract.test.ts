@@ -318,6 +318,17 @@ describe("storeContract", () => {
     expect(failed).toContainEqual(expect.stringContaining(part));
   });
 
+  it("finds a store that renews no lease, however long it is", async () => {
+    const open = broken((store) => ({
+      lease: async (key, { ttlMs }) => {
+        const lease = await leaseOf(store, key, ttlMs);
+        return lease && { ...lease, renew: () => Promise.resolve(false) };
+      },
+    }));
+    const renewed = storeContract({ open }).find(({ name }) => name.includes("renewed goes on"));
+    await expect(renewed?.run()).rejects.toThrow("a lease that is held cannot be renewed");
+  });
+
   it("finds a store whose lost lease can be renewed", async () => {
     const open = broken((store) => ({
       lease: async (key, { ttlMs }) => {
