@@ -25,7 +25,7 @@ export interface ClientBase<Login> {
   readonly login?: NoInfer<Login>;
   /** Lets `http://127.0.0.1`, `http://[::1]` and `http://localhost` pass (RFC 8252 §8.3). Default is `false`. */
   readonly allowLoopbackHttp?: boolean;
-  /** Time for one attempt, from connect to the last byte. Default is 10 000. */
+  /** Time for one attempt, from asking for the secret to the last byte, in milliseconds. Default is 10 000. */
   readonly timeoutMs?: number;
   /** Used for the token endpoint and for `TokenSession.fetch`. Default is the global one. */
   readonly fetch?: Fetch;
@@ -76,7 +76,7 @@ export interface ClientInternals {
 
 const internals = new WeakMap<OAuthClient, ClientInternals>();
 
-/** Time for one attempt, from connect to the last byte (requirements S-027). */
+/** Time for one attempt, from asking for the secret to the last byte (requirements S-027). */
 const DEFAULT_TIMEOUT_MS = 10_000;
 
 /** Longest time for one attempt: a timer keeps no longer delays. */

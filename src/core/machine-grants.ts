@@ -1,4 +1,3 @@
-import { abortable } from "../lib/abortable.ts";
 import { createAssertion } from "./assertion.ts";
 import type { SigningKey } from "./assertion.ts";
 import { resolveSecret } from "./client-authentication.ts";
@@ -95,23 +94,20 @@ export async function exchangeToken(client: OAuthClient, options: ExchangeTokenO
   const { actor, audience, resource, requestedTokenType, subjectTokenType } = options;
   const scopes = machineScopes(client, options.scopes);
   assertText(subjectTokenType, "subjectTokenType");
-  options.signal?.throwIfAborted();
-  const resolve = (token: Secret, option: string): Promise<string> =>
-    abortable(resolveSecret(token, option), options.signal);
   const answer = await requestTokens(client, {
     grant: "token_exchange",
-    parameters: {
-      subject_token: await resolve(options.subjectToken, "subjectToken"),
+    parameters: async () => ({
+      subject_token: await resolveSecret(options.subjectToken, "subjectToken"),
       subject_token_type: subjectTokenType,
       ...(actor !== undefined && {
-        actor_token: await resolve(actor.token, "actor.token"),
+        actor_token: await resolveSecret(actor.token, "actor.token"),
         actor_token_type: assertText(actor.tokenType, "actor.tokenType"),
       }),
       ...(requestedTokenType !== undefined && { requested_token_type: requestedTokenType }),
       ...(audience !== undefined && { audience }),
       ...(resource !== undefined && { resource }),
       ...scopeParameter(scopes),
-    },
+    }),
     signal: options.signal,
   });
   return createTokenSet(client, answer, scopes);
@@ -164,14 +160,11 @@ const GRANT_ASSERTION_LIFETIME_MS = 300_000;
  * ```
  */
 export async function jwtBearer(client: OAuthClient, options: JwtBearerOptions): Promise<TokenSet> {
-  const { signal } = options;
   const scopes = machineScopes(client, options.scopes);
-  signal?.throwIfAborted();
-  const assertion = await abortable(assertionFor(client, options, scopes), signal);
   const answer = await requestTokens(client, {
     grant: "jwt_bearer",
-    parameters: { assertion, ...scopeParameter(scopes) },
-    signal,
+    parameters: async () => ({ assertion: await assertionFor(client, options, scopes), ...scopeParameter(scopes) }),
+    signal: options.signal,
   });
   return createTokenSet(client, answer, scopes);
 }

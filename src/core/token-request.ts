@@ -1,4 +1,5 @@
 import { abortable } from "../lib/abortable.ts";
+import type { Clock } from "../lib/clock.ts";
 import {
   allowInsecureRequests,
   authorizationCodeGrantRequest,
@@ -8,7 +9,7 @@ import {
 import type { ClientAuth } from "oauth4webapi";
 import { internalsOf } from "./client.ts";
 import type { OAuthClient } from "./client.ts";
-import { ConfigurationError } from "./errors.ts";
+import { ConfigurationError, TransportError } from "./errors.ts";
 import { createTokenFailure } from "./token-failure.ts";
 import { asJsonObject, isErrorInDisguise, parseJson, readTokenResponse } from "./token-response.ts";
 import type { TokenResponse } from "./token-response.ts";
@@ -25,10 +26,13 @@ const GRANT_TYPES: Readonly<Record<Grant, string>> = {
   token_exchange: "urn:ietf:params:oauth:grant-type:token-exchange",
 };
 
+type FormParameters = Readonly<Record<string, string>>;
+
 /** What is sent, beside credentials. */
 export interface TokenRequest {
   readonly grant: Grant;
-  readonly parameters: Readonly<Record<string, string>>;
+  /** Or a function that gets them, under the deadline of the attempt. */
+  readonly parameters: FormParameters | (() => Promise<FormParameters>);
   readonly signal?: AbortSignal | undefined;
   /** Takes an answer whose lifetime is none as one without a lifetime: its refresh token must not get lost. */
   readonly tolerateLifetime?: boolean;
@@ -82,21 +86,19 @@ function assertGrant({ warehouse }: OAuthClient, grant: Grant): void {
 function sendTokenRequest(client: OAuthClient, request: TokenRequest): Promise<Answer> {
   const { grant, parameters, code } = request;
   const { server, oauthClient } = internalsOf(client);
-  const form = { ...client.warehouse.tokenParameters?.(grant), ...parameters };
   const authenticate = authenticationFor(client, client.warehouse.tokenEndpoint, grant);
-  return sendBuilt(client, request, (options) =>
-    code === undefined
-      ? genericTokenEndpointRequest(server, oauthClient, authenticate, GRANT_TYPES[grant], form, options)
-      : authorizationCodeGrantRequest(
-          server,
-          oauthClient,
-          authenticate,
-          code.callback,
-          code.redirectUri,
-          code.codeVerifier,
-          { ...options, additionalParameters: form },
-        ),
-  );
+  return sendBuilt(client, request, async (options) => {
+    const own = typeof parameters === "function" ? await parameters() : parameters;
+    const form = { ...client.warehouse.tokenParameters?.(grant), ...own };
+    if (code === undefined) {
+      return genericTokenEndpointRequest(server, oauthClient, authenticate, GRANT_TYPES[grant], form, options);
+    }
+    const { callback, redirectUri, codeVerifier } = code;
+    return authorizationCodeGrantRequest(server, oauthClient, authenticate, callback, redirectUri, codeVerifier, {
+      ...options,
+      additionalParameters: form,
+    });
+  });
 }
 
 /** Asks for bytes that do not grow when they are decoded; browsers keep this header to themselves. */
@@ -112,25 +114,61 @@ interface BuildOptions {
   readonly headers: Record<string, string>;
 }
 
-/** Lets oauth4webapi build a request, and sends it through our transport. */
+/**
+ * Lets oauth4webapi build a request, and sends it through our transport. One deadline for both: what gets a secret or
+ * signs may hang, and hears neither of the deadline nor of the caller's signal.
+ */
 export async function sendBuilt(
   client: OAuthClient,
   { signal, onSend }: Pick<TokenRequest, "signal" | "onSend">,
   build: (options: BuildOptions) => Promise<Response>,
 ): Promise<Answer> {
   const { fetch, clock, timeoutMs, allowLoopbackHttp } = internalsOf(client);
+  const startedAt = clock.monotonic();
+  const building = startDeadline(clock, timeoutMs);
   let answer: Answer | undefined;
   const send = async (url: string, outgoing: OutgoingRequest): Promise<Response> => {
     signal?.throwIfAborted();
+    building.throwIfOver();
+    building.cancel();
     onSend?.();
-    answer = await sendRequest(url, outgoing, { fetch, clock, timeoutMs, limitBytes: TOKEN_ANSWER_LIMIT, signal });
+    const limits = { timeoutMs, startedAt, limitBytes: TOKEN_ANSWER_LIMIT };
+    answer = await sendRequest(url, outgoing, { fetch, clock, signal, ...limits });
     return UNREAD;
   };
   const options = { [customFetch]: send, [allowInsecureRequests]: allowLoopbackHttp, headers: REQUEST_HEADERS };
-  // What gets the secret may hang, and knows nothing of the caller's signal.
-  await abortable(build(options), signal);
+  try {
+    await Promise.race([abortable(build(options), signal), building.over]);
+  } finally {
+    building.cancel();
+  }
   if (answer === undefined) throw new TypeError("unreachable: the request resolved without being sent");
   return answer;
+}
+
+interface Deadline {
+  /** Is rejected when the time is over, and otherwise never settled. */
+  readonly over: Promise<never>;
+  throwIfOver(): void;
+  cancel(): void;
+}
+
+/** Starts the time for building a request. What is built after it is not sent. */
+function startDeadline(clock: Clock, timeoutMs: number): Deadline {
+  let error: TransportError | undefined;
+  let cancel = (): void => undefined;
+  const over = new Promise<never>((_resolve, reject) => {
+    const onOver = (): void => {
+      const what = "the function that gives the secret, key, token or assertion did not answer";
+      error = new TransportError("timeout", `nothing was sent: ${what} within ${String(timeoutMs)} ms`);
+      reject(error);
+    };
+    cancel = clock.setTimer(onOver, timeoutMs, { keepAlive: true });
+  });
+  const throwIfOver = (): void => {
+    if (error !== undefined) throw error;
+  };
+  return { over, throwIfOver, cancel };
 }
 
 /** Puts our way to authenticate into the shape oauth4webapi calls. */

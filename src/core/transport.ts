@@ -44,8 +44,10 @@ export interface OutgoingRequest {
 export interface TransportOptions {
   readonly fetch: Fetch;
   readonly clock: Clock;
-  /** From connect to the last byte. */
+  /** From `startedAt` to the last byte. */
   readonly timeoutMs: number;
+  /** When the attempt began, monotonic milliseconds. Default is now. */
+  readonly startedAt?: number;
   readonly limitBytes: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -57,7 +59,7 @@ export interface TransportOptions {
  * `token_response_too_large`; the caller's own abort reason.
  */
 export async function sendRequest(url: string, request: OutgoingRequest, options: TransportOptions): Promise<Answer> {
-  const { clock, signal, timeoutMs } = options;
+  const { clock, signal, timeoutMs, startedAt } = options;
   signal?.throwIfAborted();
   const exchange = new AbortController();
   let stop: (reason: unknown) => void = () => undefined;
@@ -67,11 +69,12 @@ export async function sendRequest(url: string, request: OutgoingRequest, options
   const onAbort = (): void => {
     stop(signal?.reason);
   };
+  const spentMs = startedAt === undefined ? 0 : clock.monotonic() - startedAt;
   const cancelDeadline = clock.setTimer(
     () => {
       stop(new TransportError("timeout", `no complete answer within ${String(timeoutMs)} ms`, { ambiguous: true }));
     },
-    timeoutMs,
+    Math.max(1, timeoutMs - spentMs),
     { keepAlive: true },
   );
   signal?.addEventListener("abort", onAbort, { once: true });

@@ -5,13 +5,29 @@ import {
   clientCredentials,
   clientSecretBasic,
   clientSecretPost,
+  type Fetch,
   exchangeCode,
+  exchangeToken,
+  jwtBearer,
   none,
+  privateKeyJwt,
   refreshTokens,
   revokeTokens,
 } from "warehouse-oauth";
 import { requestTokens } from "../../src/core/token-request.ts";
-import { TOKENS, acme, acmeClient, json, loggedIn, refusal, savedTokens, script, text } from "./scripted-client.ts";
+import {
+  type StillClock,
+  TOKENS,
+  acme,
+  acmeClient,
+  json,
+  loggedIn,
+  refusal,
+  savedTokens,
+  script,
+  stillClock,
+  text,
+} from "./scripted-client.ts";
 
 const FORM = "application/x-www-form-urlencoded;charset=UTF-8";
 
@@ -341,5 +357,96 @@ describe("onSend", () => {
     give("s");
     await new Promise((resolve) => setTimeout(resolve, 1));
     expect(calls).toBe(0);
+  });
+});
+
+describe("S-027 one deadline for all of an attempt", () => {
+  const never = (): Promise<never> => new Promise(() => undefined);
+  const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1));
+
+  const hanging: readonly [string, (clock: StillClock, fetch: Fetch) => Promise<unknown>][] = [
+    [
+      "a secret",
+      (clock, fetch) => clientCredentials(acmeClient(fetch, { clock, clientSecret: never, timeoutMs: 700 })),
+    ],
+    [
+      "a key of the client",
+      (clock, fetch) =>
+        clientCredentials(acmeClient(fetch, { clock, clientAuthentication: privateKeyJwt(never), timeoutMs: 700 })),
+    ],
+    [
+      "an authentication of one's own",
+      (clock, fetch) => clientCredentials(acmeClient(fetch, { clock, clientAuthentication: never, timeoutMs: 700 })),
+    ],
+    [
+      "a subject's token",
+      (clock, fetch) =>
+        exchangeToken(acmeClient(fetch, { clock, timeoutMs: 700 }), { subjectToken: never, subjectTokenType: "urn:x" }),
+    ],
+    ["an assertion", (clock, fetch) => jwtBearer(acmeClient(fetch, { clock, timeoutMs: 700 }), { assertion: never })],
+    [
+      "a key that signs assertions",
+      (clock, fetch) => jwtBearer(acmeClient(fetch, { clock, timeoutMs: 700 }), { key: never, issuer: "i" }),
+    ],
+  ];
+  it.each(hanging)("%s that never comes is a timeout, and nothing was sent", async (_name, run) => {
+    const clock = stillClock();
+    const { fetch, sent } = script();
+    const waiting = refusal(run(clock, fetch));
+    await turn();
+    expect(clock.timers).toMatchObject([{ delayMs: 700, keepAlive: true }]);
+    clock.advance(700);
+    const error = await waiting;
+    expect(error).toMatchObject({ name: "TransportError", code: "timeout", ambiguous: false, retryable: true });
+    expect(error.message).toContain("nothing was sent");
+    expect(sent).toHaveLength(0);
+    expect(clock.timers).toHaveLength(0);
+  });
+
+  it("a secret that comes too late is not sent", async () => {
+    const clock = stillClock();
+    const { fetch, sent } = script();
+    let give: (secret: string) => void = () => undefined;
+    const clientSecret = (): Promise<string> =>
+      new Promise((resolve) => {
+        give = resolve;
+      });
+    const waiting = refusal(clientCredentials(acmeClient(fetch, { clock, clientSecret, timeoutMs: 700 })));
+    await turn();
+    clock.advance(700);
+    await waiting;
+    give("s");
+    await turn();
+    expect(sent).toHaveLength(0);
+  });
+
+  it("what the secret took is not there for the answer", async () => {
+    const clock = stillClock();
+    const { fetch, sent } = script(never);
+    const clientSecret = (): string => {
+      clock.advance(400);
+      return "s";
+    };
+    const waiting = refusal(clientCredentials(acmeClient(fetch, { clock, clientSecret, timeoutMs: 700 })));
+    await turn();
+    expect(sent).toHaveLength(1);
+    expect(clock.timers).toMatchObject([{ delayMs: 300, keepAlive: true }]);
+    clock.advance(300);
+    expect(await waiting).toMatchObject({ code: "timeout", ambiguous: true });
+  });
+
+  it("S-021 a code whose client had no secret in time may be exchanged again", async () => {
+    const clock = stillClock();
+    const { fetch, sent } = script(json(TOKENS));
+    let clientSecret: () => string | Promise<string> = never;
+    const client = acmeClient(fetch, { clock, clientSecret: () => clientSecret(), timeoutMs: 700 });
+    const { callback } = await loggedIn(client);
+    const waiting = refusal(exchangeCode(client, callback));
+    await turn();
+    clock.advance(700);
+    expect(await waiting).toMatchObject({ code: "timeout", action: "retry", retryable: true });
+    clientSecret = () => "s";
+    expect((await exchangeCode(client, callback)).accessToken).toBe("access-1");
+    expect(sent).toHaveLength(1);
   });
 });
