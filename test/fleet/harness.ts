@@ -1,3 +1,4 @@
+import { setTimeout as wait } from "node:timers/promises";
 import { TokenManager, importTokens } from "warehouse-oauth";
 import type { ExportedTokens, OAuthClient } from "warehouse-oauth";
 import { bundlePrograms } from "./bundle.ts";
@@ -61,13 +62,13 @@ export interface FleetSetup extends Partial<ServerSetup> {
 export class Fleet {
   readonly server: Server;
   readonly issuer: string;
+  readonly tokenEndpoint: string;
   readonly client: OAuthClient;
   readonly #programs: Programs;
   readonly #address: StoreAddress;
   readonly #opened: OpenStore;
   readonly #manager: TokenManager;
   readonly #workers = new Set<Worker>();
-  #tokenEndpoint: string;
 
   private constructor(
     programs: Programs,
@@ -80,7 +81,7 @@ export class Fleet {
     this.#address = address;
     this.server = server;
     this.issuer = endpoints.issuer;
-    this.#tokenEndpoint = endpoints.tokenEndpoint;
+    this.tokenEndpoint = endpoints.tokenEndpoint;
     this.#opened = opened;
     this.client = clientOf(endpoints);
     this.#manager = new TokenManager({ store: opened.store });
@@ -101,7 +102,7 @@ export class Fleet {
       name,
       store: this.#address,
       issuer: this.issuer,
-      tokenEndpoint: this.#tokenEndpoint,
+      tokenEndpoint: this.tokenEndpoint,
       leaseTtlMs: LEASE_MS,
       perSecond: 1_000,
       jitter: 1,
@@ -164,6 +165,16 @@ export class Fleet {
       accessToken: tokens && fingerprint(tokens.accessToken),
       hasIntent: intent !== undefined,
     };
+  }
+
+  /** Waits until nobody has the lease of a session: of a process that was killed it ends by time. */
+  async untilFree(subject: string): Promise<void> {
+    const { key } = this.#manager.session(this.client, { subject });
+    for (;;) {
+      const lease = await this.#opened.store.lease?.(key, { ttlMs: LEASE_MS });
+      if (lease !== undefined) return lease.release();
+      await wait(50);
+    }
   }
 
   /** Whether the server would take what the store holds. */

@@ -140,3 +140,21 @@ export interface WorkerOperations {
   };
   close(argument: null): Promise<readonly string[]>;
 }
+
+export interface JobWorkerSetup {
+  readonly name: string;
+  /** The queue is where the store is. */
+  readonly store: StoreAddress;
+  readonly issuer: string;
+  readonly tokenEndpoint: string;
+  readonly leaseTtlMs: number;
+}
+
+export interface JobWorkerOperations {
+  /** Puts in the job of a session. */
+  schedule(argument: { readonly subject: string }): Promise<boolean>;
+  /** Begins to take jobs. */
+  start(argument: null): Promise<void>;
+  /** Takes no more, and gives what went wrong. */
+  close(argument: null): Promise<readonly string[]>;
+}
