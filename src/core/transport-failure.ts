@@ -8,7 +8,7 @@ export interface TransportFailure {
   readonly retryable: boolean;
 }
 
-/** Nothing was sent: no name, no route, nobody listening (requirements R-20). */
+/** Nothing was sent: no name, no route, nobody listening, no connection in time (requirements R-20). */
 const NOT_SENT: ReadonlySet<string> = new Set([
   "ENOTFOUND",
   "EAI_AGAIN",
@@ -16,13 +16,14 @@ const NOT_SENT: ReadonlySet<string> = new Set([
   "EHOSTUNREACH",
   "ENETUNREACH",
   "UND_ERR_CONNECT_TIMEOUT",
+  "ERR_TLS_HANDSHAKE_TIMEOUT",
 ]);
 
 /** TLS did not come up, so no request was written (requirements R-20). */
 const TLS = /^(?:CERT_|ERR_TLS_|ERR_SSL_|DEPTH_ZERO_SELF_SIGNED_CERT$|SELF_SIGNED_CERT|UNABLE_TO_|HOSTNAME_MISMATCH$)/;
 
-/** These break a connection that was up: the request may have gone through it. */
-const TLS_WHEN_UP = /^ERR_SSL_.*(?:BAD_RECORD_MAC|DECRYPT|UNEXPECTED_EOF)/;
+/** These break a connection that was up, or may have been (RFC 8446 §6.2): the request may have gone through it. */
+const TLS_WHEN_UP = /^ERR_SSL_.*(?:BAD_RECORD_MAC|DECRYPT|UNEXPECTED_EOF|ALERT_INTERNAL_ERROR)/;
 
 /** What the codes of platforms look like. Anything else could be data, and codes stand in messages. */
 const CODE = /^[A-Z][A-Z0-9_]{1,63}$/;
@@ -36,7 +37,7 @@ const MAX_DEPTH = 5;
  */
 export function classifyTransportFailure(error: unknown): TransportFailure {
   const codes = readCodes(error);
-  const tls = codes.find((code) => TLS.test(code) && !TLS_WHEN_UP.test(code));
+  const tls = codes.find((code) => TLS.test(code) && !TLS_WHEN_UP.test(code) && !NOT_SENT.has(code));
   if (tls !== undefined) return { code: tls, ambiguous: false, retryable: false };
   const allNotSent = codes.length > 0 && codes.every((code) => NOT_SENT.has(code));
   return { code: codes[0], ambiguous: !allNotSent, retryable: true };

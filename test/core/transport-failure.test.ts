@@ -13,13 +13,18 @@ const failed = (...codes: readonly string[]): Error =>
   ) ?? new Error("no code");
 
 describe("R-20 which failures were not sent", () => {
-  it.each(["ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"])(
-    "%s: nothing left this machine, and it may work later",
-    (code) => {
-      const error = new TypeError("fetch failed", { cause: failed(code) });
-      expect(classifyTransportFailure(error)).toEqual({ code, ambiguous: false, retryable: true });
-    },
-  );
+  it.each([
+    "ENOTFOUND",
+    "EAI_AGAIN",
+    "ECONNREFUSED",
+    "EHOSTUNREACH",
+    "ENETUNREACH",
+    "UND_ERR_CONNECT_TIMEOUT",
+    "ERR_TLS_HANDSHAKE_TIMEOUT",
+  ])("%s: nothing left this machine, and it may work later", (code) => {
+    const error = new TypeError("fetch failed", { cause: failed(code) });
+    expect(classifyTransportFailure(error)).toEqual({ code, ambiguous: false, retryable: true });
+  });
 
   it.each([
     "CERT_HAS_EXPIRED",
@@ -50,6 +55,7 @@ describe("R-20 which failures were not sent", () => {
     "ERR_SSL_SSLV3_ALERT_BAD_RECORD_MAC",
     "ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC",
     "ERR_SSL_UNEXPECTED_EOF_WHILE_READING",
+    "ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR",
     "XCERT_",
     "HOSTNAME_MISMATCH_NOT",
     "NOBODY_KNOWS_THIS",
