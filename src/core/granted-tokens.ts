@@ -2,40 +2,63 @@ import type { OAuthClient } from "./client.ts";
 import { canonicalScopes } from "./scopes.ts";
 import type { TokenAnswer } from "./token-request.ts";
 import { TokenSet } from "./token-set.ts";
-import type { WarehouseUser } from "./token-set.ts";
+import type { ExportedTokens, WarehouseUser } from "./token-set.ts";
 
 /** Makes tokens of an answer; what it leaves out comes from what was asked and from what the warehouse is known to do. */
 export function createTokenSet(
   client: OAuthClient,
+  answer: TokenAnswer,
+  askedFor: readonly string[],
+  identity?: GrantedIdentity,
+): TokenSet {
+  const { refreshToken } = answer.response;
+  const end = refreshToken === undefined ? undefined : endOfRefreshToken(client, answer);
+  return TokenSet.of({ ...grantedTokens(client, answer, askedFor, identity), ...end });
+}
+
+/** Whom a checked ID token names; without one, only the answer itself may name somebody. */
+export interface GrantedIdentity {
+  readonly user: WarehouseUser | undefined;
+  /** The ID token of the answer was checked, and is worth keeping. */
+  readonly keepIdToken: boolean;
+}
+
+/** Reads an answer as tokens, but for the end of the refresh token, which a refresh need not move. */
+export function grantedTokens(
+  { warehouse, connectionId }: OAuthClient,
   { response, obtainedAt }: TokenAnswer,
   askedFor: readonly string[],
-  options: {
-    readonly user?: WarehouseUser | undefined;
-    readonly keepIdToken?: boolean;
-    /** Of a refresh, which need not extend it. Default is what the answer or the warehouse says of a new login. */
-    readonly refreshExpiresAt?: number | undefined;
-  } = {},
-): TokenSet {
-  const { warehouse, connectionId } = client;
+  identity?: GrantedIdentity,
+): ExportedTokens {
   const { accessToken, refreshToken, idToken, userName } = response;
   const lifetimeMs = response.expiresInMs ?? warehouse.accessTokenLifetimeMs;
-  const refreshLifetimeMs = response.refreshExpiresInMs ?? warehouse.refreshTokenLifetimeMs;
-  const endOfLogin =
-    refreshToken === undefined || refreshLifetimeMs === undefined ? undefined : obtainedAt + refreshLifetimeMs;
-  const refreshExpiresAt = "refreshExpiresAt" in options ? options.refreshExpiresAt : endOfLogin;
   const named = userName === undefined ? undefined : { issuer: warehouse.issuer, id: userName, email: undefined };
-  const user = options.user ?? named;
-  return TokenSet.of({
+  const user = identity?.user ?? named;
+  return {
     accessToken,
     ...(refreshToken !== undefined && { refreshToken }),
-    ...(idToken !== undefined && options.keepIdToken === true && { idToken }),
+    ...(idToken !== undefined && identity?.keepIdToken === true && { idToken }),
     tokenType: "Bearer",
     obtainedAt,
     ...(lifetimeMs !== undefined && { expiresAt: obtainedAt + lifetimeMs }),
-    ...(refreshExpiresAt !== undefined && { refreshExpiresAt }),
     scopes: canonicalScopes(warehouse, response.scopes ?? askedFor),
     scopesAssumed: response.scopes === undefined,
     ...(user !== undefined && { user }),
     connectionId,
-  });
+  };
+}
+
+/** When a refresh token ends, and whether the server said so. */
+export type EndOfRefreshToken = Pick<ExportedTokens, "refreshExpiresAt" | "refreshExpiresAssumed">;
+
+/** When the refresh token of a login ends: as the server says, else as the warehouse is known for. */
+export function endOfRefreshToken(
+  { warehouse }: OAuthClient,
+  { response, obtainedAt }: TokenAnswer,
+): EndOfRefreshToken {
+  const { refreshExpiresInMs } = response;
+  const { refreshTokenLifetimeMs } = warehouse;
+  if (refreshExpiresInMs !== undefined) return { refreshExpiresAt: obtainedAt + refreshExpiresInMs };
+  if (refreshTokenLifetimeMs === undefined) return {};
+  return { refreshExpiresAt: obtainedAt + refreshTokenLifetimeMs, refreshExpiresAssumed: true };
 }

@@ -1,13 +1,14 @@
 import type { OAuthClient } from "./client.ts";
 import { CallbackError, ConfigurationError, ReauthorizationRequiredError } from "./errors.ts";
-import { createTokenSet } from "./granted-tokens.ts";
+import { endOfRefreshToken, grantedTokens } from "./granted-tokens.ts";
+import type { EndOfRefreshToken } from "./granted-tokens.ts";
 import { checkIdToken } from "./id-token.ts";
 import { assertScopes, formatScopes, scopesBeyond } from "./scopes.ts";
 import { requestTokens } from "./token-request.ts";
 import type { TokenAnswer } from "./token-request.ts";
 import { rescueRefreshToken } from "./token-response.ts";
 import type { TokenResponse } from "./token-response.ts";
-import { TokenSet, exportTokens } from "./token-set.ts";
+import { TokenSet } from "./token-set.ts";
 import type { WarehouseUser } from "./token-set.ts";
 import type { SignalOptions } from "./transport.ts";
 
@@ -128,19 +129,17 @@ async function mergeRefresh(
 ): Promise<TokenSet> {
   const { response } = answer;
   const named = await userOfNewIdToken(client, previous, response, options.signal);
-  const next = exportTokens(
-    createTokenSet(client, answer, options.scopes ?? previous.scopes, {
-      user: named ?? previous.user,
-      keepIdToken: named !== undefined,
-      refreshExpiresAt: refreshExpiry(client, previous, answer),
-    }),
-  );
+  const granted = grantedTokens(client, answer, options.scopes ?? previous.scopes, {
+    user: named ?? previous.user,
+    keepIdToken: named !== undefined,
+  });
   const { refreshToken, idToken } = previous;
   const narrowed = options.scopes !== undefined;
   return TokenSet.of({
     ...(refreshToken !== undefined && { refreshToken }),
     ...(idToken !== undefined && { idToken }),
-    ...next,
+    ...granted,
+    ...endAfterRefresh(client, previous, answer),
     scopesAssumed: response.scopes === undefined && (previous.scopesAssumed || narrowed),
   });
 }
@@ -173,16 +172,15 @@ async function userOfNewIdToken(
   return { ...named, email: named.email ?? user?.email };
 }
 
-/** When the refresh token ends after a refresh: as the server said, else by what the warehouse is known to do. */
-function refreshExpiry(
-  client: OAuthClient,
-  previous: TokenSet,
-  { response, obtainedAt }: TokenAnswer,
-): number | undefined {
+/** When the refresh token ends after a refresh. What the server once said of it, only the server prolongs. */
+function endAfterRefresh(client: OAuthClient, previous: TokenSet, answer: TokenAnswer): EndOfRefreshToken {
+  const { refreshExpiresAt, refreshExpiresAssumed } = previous;
   const { refreshExtends, refreshTokenLifetimeMs } = client.warehouse;
-  if (response.refreshExpiresInMs !== undefined) return obtainedAt + response.refreshExpiresInMs;
-  const rotated = response.refreshToken !== undefined && response.refreshToken !== previous.refreshToken;
+  const { refreshToken, refreshExpiresInMs } = answer.response;
+  if (refreshExpiresInMs !== undefined) return endOfRefreshToken(client, answer);
+  const rotated = refreshToken !== undefined && refreshToken !== previous.refreshToken;
   const extended = refreshExtends === "on-use" || (refreshExtends === "on-rotation" && rotated);
-  if (extended && refreshTokenLifetimeMs !== undefined) return obtainedAt + refreshTokenLifetimeMs;
-  return previous.refreshExpiresAt;
+  const mayAssume = refreshTokenLifetimeMs !== undefined && (refreshExpiresAssumed || refreshExpiresAt === undefined);
+  if (extended && mayAssume) return endOfRefreshToken(client, answer);
+  return refreshExpiresAt === undefined ? {} : { refreshExpiresAt, refreshExpiresAssumed };
 }

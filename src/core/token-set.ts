@@ -41,6 +41,8 @@ export interface ExportedTokens {
   readonly expiresAt?: number;
   /** End of the refresh token, epoch milliseconds. */
   readonly refreshExpiresAt?: number;
+  /** The server did not say: that end is what the warehouse is known for. Absent means: it said so, or nobody knows. */
+  readonly refreshExpiresAssumed?: boolean;
   /** What was granted. */
   readonly scopes: readonly string[];
   /** The server did not say: `scopes` are those asked for. */
@@ -68,6 +70,8 @@ export class TokenSet {
   readonly expiresAt: number | undefined;
   /** End of the refresh token, epoch milliseconds; `undefined` if unknown. */
   readonly refreshExpiresAt: number | undefined;
+  /** The server did not say: that end is what the warehouse is known for. */
+  readonly refreshExpiresAssumed: boolean;
   /** What was granted. */
   readonly scopes: readonly string[];
   /** The server did not say: `scopes` are those asked for (RFC 6749 §5.1). */
@@ -85,6 +89,7 @@ export class TokenSet {
     this.obtainedAt = tokens.obtainedAt;
     this.expiresAt = tokens.expiresAt;
     this.refreshExpiresAt = tokens.refreshExpiresAt;
+    this.refreshExpiresAssumed = tokens.refreshExpiresAssumed ?? false;
     this.scopes = Object.freeze([...tokens.scopes]);
     this.scopesAssumed = tokens.scopesAssumed;
     this.user = tokens.user && Object.freeze({ ...tokens.user });
@@ -165,6 +170,7 @@ export function exportTokens(tokens: TokenSet): ExportedTokens {
     obtainedAt,
     ...(expiresAt !== undefined && { expiresAt }),
     ...(refreshExpiresAt !== undefined && { refreshExpiresAt }),
+    ...(tokens.refreshExpiresAssumed && { refreshExpiresAssumed: true }),
     scopes: [...tokens.scopes],
     scopesAssumed: tokens.scopesAssumed,
     ...(user !== undefined && { user }),
@@ -207,6 +213,7 @@ export function importTokens(value: unknown): TokenSet {
   const idToken = optional(read("idToken"), isToken, "idToken");
   const expiresAt = optional(read("expiresAt"), isTime, "expiresAt");
   const refreshExpiresAt = optional(read("refreshExpiresAt"), isTime, "refreshExpiresAt");
+  const refreshExpiresAssumed = optional(read("refreshExpiresAssumed"), isBoolean, "refreshExpiresAssumed");
   const user = optional(read("user"), isUser, "user");
   return TokenSet.of({
     accessToken: required(read("accessToken"), isToken, "accessToken"),
@@ -216,6 +223,7 @@ export function importTokens(value: unknown): TokenSet {
     obtainedAt: required(read("obtainedAt"), isTime, "obtainedAt"),
     ...(expiresAt !== undefined && { expiresAt }),
     ...(refreshExpiresAt !== undefined && { refreshExpiresAt }),
+    ...(refreshExpiresAssumed === true && { refreshExpiresAssumed }),
     scopes,
     scopesAssumed,
     ...(user !== undefined && { user: { issuer: user.issuer, id: user.id, email: user.email } }),
@@ -250,6 +258,10 @@ export function isToken(value: unknown): value is string {
 
 function isText(value: unknown): value is string {
   return typeof value === "string" && value !== "";
+}
+
+function isBoolean(value: unknown): value is boolean {
+  return typeof value === "boolean";
 }
 
 function isTime(value: unknown): value is number {

@@ -11,7 +11,18 @@ import {
 } from "warehouse-oauth";
 import { attemptRefresh } from "../../src/core/refresh.ts";
 import { rescuedRefreshToken } from "../../src/core/token-response.ts";
-import { NOW, TOKENS, acme, acmeClient, json, refusal, savedTokens, script, text } from "./scripted-client.ts";
+import {
+  NOW,
+  TOKENS,
+  acme,
+  acmeClient,
+  json,
+  refusal,
+  savedTokens,
+  script,
+  stillClock,
+  text,
+} from "./scripted-client.ts";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -181,7 +192,8 @@ describe("S-041 scopes", () => {
 
 describe("times", () => {
   const LIFE = { refreshTokenLifetimeMs: 90 * DAY };
-  const saved = { refreshExpiresAt: NOW + DAY };
+  const saved = { refreshExpiresAt: NOW + DAY, refreshExpiresAssumed: true };
+  const told = { refreshExpiresAt: NOW + DAY };
 
   it("of the access token are those of this answer alone", async () => {
     expect(await refreshed({ expires_in: 60 })).toMatchObject({ obtainedAt: NOW, expiresAt: NOW + 60_000 });
@@ -209,11 +221,43 @@ describe("times", () => {
       { ...LIFE, refreshExtends: "on-rotation" },
       NOW + DAY,
     ],
+    ["the server once said so, on use", {}, told, { ...LIFE, refreshExtends: "on-use" }, NOW + DAY],
+    [
+      "the server once said so, on rotation",
+      { refresh_token: "r" },
+      told,
+      { ...LIFE, refreshExtends: "on-rotation" },
+      NOW + DAY,
+    ],
+    ["nobody said so before, on use", {}, {}, { ...LIFE, refreshExtends: "on-use" }, NOW + 90 * DAY],
     ["extended by an unknown time", { refresh_token: "r" }, saved, { refreshExtends: "on-use" }, NOW + DAY],
     ["nobody knows", { refresh_token: "r" }, {}, {}, undefined],
     ["not known before, and not extended", { refresh_token: "r" }, {}, { ...LIFE, refreshExtends: "never" }, undefined],
   ])("of the refresh token: %s", async (_name, answer, before, warehouse, expected) => {
     expect((await refreshed(answer, before, warehouse)).refreshExpiresAt).toBe(expected);
+  });
+});
+
+describe("time-limited access (Google)", () => {
+  it("what the server said once stays, over any number of refreshes and a trip through JSON", async () => {
+    const warehouse = { refreshTokenLifetimeMs: 180 * DAY, refreshExtends: "on-use" } as const;
+    const first = json({ ...TOKENS, refresh_token: "refresh-1", refresh_token_expires_in: 86_400 });
+    const client = acmeClient(script(first, json(TOKENS), json(TOKENS)).fetch, {}, acme(warehouse));
+    let tokens = await refreshTokens(client, savedTokens(client));
+    for (let round = 0; round < 2; round++) {
+      tokens = await refreshTokens(client, importTokens(JSON.parse(JSON.stringify(exportTokens(tokens)))));
+      expect(tokens).toMatchObject({ refreshExpiresAt: NOW + DAY, refreshExpiresAssumed: false });
+    }
+  });
+
+  it("an assumed end moves on with each use", async () => {
+    const warehouse = { refreshTokenLifetimeMs: 180 * DAY, refreshExtends: "on-use" } as const;
+    const clock = stillClock();
+    const client = acmeClient(script(json(TOKENS), json(TOKENS)).fetch, { clock }, acme(warehouse));
+    let tokens = await refreshTokens(client, savedTokens(client));
+    clock.advance(DAY);
+    tokens = await refreshTokens(client, importTokens(JSON.parse(JSON.stringify(exportTokens(tokens)))));
+    expect(tokens).toMatchObject({ refreshExpiresAt: NOW + 181 * DAY, refreshExpiresAssumed: true });
   });
 });
 
