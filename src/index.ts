@@ -59,6 +59,7 @@ export type {
   Grant,
   JwtBearerOptions,
   LoginOptions,
+  LoginRequest,
   OAuthClient,
   PendingAuthorization,
   Pkce,

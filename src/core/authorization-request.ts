@@ -101,7 +101,7 @@ export async function createAuthorizationRequest<Login extends object>(
   }
   const lifetime = checkedLifetime(lifetimeMs);
   const returnPath = returnTo === undefined ? undefined : checkedReturnTo(returnTo);
-  const { scopes, extra } = resolveLogin(warehouse, { ...loginDefaults, ...withoutUndefined(ownLogin) } as Login);
+  const { scopes, extra } = resolveLogin(client, { ...loginDefaults, ...withoutUndefined(ownLogin) } as Login);
 
   const state = generateRandomState();
   const { codeVerifier, codeChallenge, codeChallengeMethod } = await createPkce();
@@ -142,12 +142,12 @@ export async function createAuthorizationRequest<Login extends object>(
 
 /** Gives the scopes that a login at this client asks for when its options say nothing else. */
 export function requestedScopes(client: OAuthClient): readonly string[] {
-  return resolveLogin(client.warehouse, internalsOf(client).login).scopes;
+  return resolveLogin(client, internalsOf(client).login).scopes;
 }
 
 /** Asks the warehouse what these login options mean: which scopes, and which parameters beside them. */
 function resolveLogin<Login extends object>(
-  warehouse: Warehouse<Login>,
+  { warehouse, clientId, redirectUri }: OAuthClient<Login>,
   login: Login,
 ): { readonly scopes: readonly string[]; readonly extra: Readonly<Record<string, string>> } {
   const { scopes = warehouse.defaultScopes, ...others } = login as LoginOptions;
@@ -159,7 +159,7 @@ function resolveLogin<Login extends object>(
     }
     return { scopes: canonicalScopes(warehouse, scopes), extra: {} };
   }
-  const { scope, ...extra } = warehouse.authorizationParameters(login, { scopes });
+  const { scope, ...extra } = warehouse.authorizationParameters(login, { scopes, clientId, redirectUri });
   for (const name of Object.keys(extra)) {
     if (RESERVED.has(name)) throw reserved(name);
   }

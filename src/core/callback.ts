@@ -62,7 +62,7 @@ const CLOCK_TOLERANCE_MS = 300_000;
  * That a login is finished once, and in the browser that began it, is the caller's to ensure: take `pending` out of
  * its place, bound to this browser, before calling this.
  *
- * @param pending What was remembered, already taken out of its place; `undefined` fails as `transaction_not_found`.
+ * @param pending What was remembered, already taken out of its place; `undefined` and `null` fail as `transaction_not_found`.
  *
  * @throws {@link CallbackError} also for an `error` callback, after the same checks.
  *
@@ -83,7 +83,7 @@ const CLOCK_TOLERANCE_MS = 300_000;
 export function validateCallback(
   client: OAuthClient,
   callback: URL | URLSearchParams | Request,
-  pending: PendingAuthorization | undefined,
+  pending: PendingAuthorization | null | undefined,
 ): ValidatedCallback {
   const { clock, server, oauthClient } = internalsOf(client);
   const parameters = parametersOf(callback);
@@ -96,7 +96,7 @@ export function validateCallback(
   const state = parameters.get("state") ?? "";
   if (state === "") throw new CallbackError("callback_state_missing", 'the callback has no "state"');
   if (!STATE.test(state)) throw stateMismatch();
-  if (pending === undefined) {
+  if (pending === undefined || pending === null) {
     throw new CallbackError(
       "transaction_not_found",
       "no login under way belongs to this callback and this browser; begin the login again",
@@ -107,7 +107,8 @@ export function validateCallback(
 
   const { returnTo } = pending;
   const fail = (code: CallbackErrorCode, message: string): CallbackError => new CallbackError(code, message, returnTo);
-  if (pending.connectionId !== client.connectionId || pending.redirectUri !== client.redirectUri) {
+  const isOfThisClient = pending.connectionId === client.connectionId && pending.issuer === client.warehouse.issuer;
+  if (!isOfThisClient || pending.redirectUri !== client.redirectUri) {
     throw fail("callback_provider_mismatch", "this login was begun at another warehouse, client or redirect URI");
   }
   const now = clock.now();

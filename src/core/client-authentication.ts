@@ -2,6 +2,7 @@ import { createAssertion } from "./assertion.ts";
 import type { AssertionAlgorithm, SigningKey } from "./assertion.ts";
 import { ConfigurationError } from "./errors.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
+import { percentEncode } from "../lib/percent-encode.ts";
 
 /** A secret, or a function that gets it when it is needed (never cached by us). */
 export type Secret = string | (() => string | Promise<string>);
@@ -123,14 +124,6 @@ export function clientSecretBasic(
     const secretText = await resolveSecret(secret, "clientSecret");
     headers.set("authorization", `Basic ${base64Utf8(`${encode(clientId)}:${encode(secretText)}`)}`);
   };
-}
-
-/** Encodes everything but the unreserved characters of RFC 3986 §2.3. */
-function percentEncode(text: string): string {
-  return encodeURIComponent(text).replace(
-    /[!'()*]/g,
-    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
-  );
 }
 
 function base64Utf8(text: string): string {

@@ -5,6 +5,7 @@ import { clientSecretBasic, clientSecretPost, none } from "./client-authenticati
 import type { ClientAuthentication, Secret } from "./client-authentication.ts";
 import { assertSecure, isLoopbackHttp, isPlainUrl } from "./endpoint-url.ts";
 import { ConfigurationError } from "./errors.ts";
+import { globalFetch } from "../lib/global-fetch.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
 import type { Fetch } from "./transport.ts";
 import { isWarehouse } from "./warehouse.ts";
@@ -135,6 +136,7 @@ export function createClient<Login extends object>(options: ClientOptions<Login>
   if (!(timeoutMs >= 1 && timeoutMs <= MAX_TIMEOUT_MS)) {
     throw new ConfigurationError("config_invalid", '"timeoutMs" must be 1 to 900 000', "timeoutMs");
   }
+  assertPorts(options);
   for (const option of ["authorizationEndpoint", "tokenEndpoint", "revocationEndpoint", "jwksUri"] as const) {
     const endpoint = warehouse[option];
     if (endpoint !== undefined) assertSecure(endpoint, option, allowLoopbackHttp);
@@ -205,8 +207,19 @@ export function parseConnectionId(connectionId: string): ConnectionParts | undef
   }
 }
 
-/** Looked up when called, so that what replaces the global later (a mocking library) is used. */
-const globalFetch: Fetch = (input, init) => fetch(input, init);
+/**
+ * Checks what the outside world is reached through, as far as that can be seen without using it.
+ *
+ * @throws `TypeError` with `invalid_argument`.
+ */
+export function assertPorts({ fetch, clock }: { readonly fetch?: unknown; readonly clock?: unknown }): void {
+  if (fetch !== undefined && typeof fetch !== "function") throw invalidArgument('"fetch" must be a function');
+  const isClock = (value: object): boolean =>
+    ["now", "monotonic", "setTimer"].every((name) => typeof Reflect.get(value, name) === "function");
+  if (clock !== undefined && !(typeof clock === "object" && clock !== null && isClock(clock))) {
+    throw invalidArgument('"clock" must have the functions now, monotonic and setTimer');
+  }
+}
 
 function assertOptions<Login>(options: ClientOptions<Login>): void {
   if (typeof options !== "object" || (options as unknown) === null)

@@ -1,5 +1,6 @@
 import { grantOf } from "./callback.ts";
 import type { CallbackGrant, ValidatedCallback } from "./callback.ts";
+import { internalsOf } from "./client.ts";
 import type { OAuthClient } from "./client.ts";
 import { CallbackError, RateLimitError, TokenEndpointError, TransportError } from "./errors.ts";
 import { createTokenSet } from "./granted-tokens.ts";
@@ -36,6 +37,7 @@ export async function exchangeCode(
   callback: ValidatedCallback,
   options?: SignalOptions,
 ): Promise<TokenSet> {
+  internalsOf(client);
   const grant = grantOf(callback);
   const { pending, parameters } = grant;
   if (pending.connectionId !== client.connectionId) {

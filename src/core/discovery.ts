@@ -1,5 +1,7 @@
 import { systemClock } from "../lib/clock.ts";
 import type { Clock } from "../lib/clock.ts";
+import { globalFetch } from "../lib/global-fetch.ts";
+import { assertPorts } from "./client.ts";
 import { isLoopbackHttp, isPlainUrl, parseEndpoint } from "./endpoint-url.ts";
 import { ConfigurationError } from "./errors.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
@@ -41,6 +43,7 @@ export interface DiscoverOptions extends SignalOptions {
  * ```
  */
 export async function discover(issuer: string | URL, options: DiscoverOptions = {}): Promise<Warehouse> {
+  assertOptions(options);
   const { allowedHosts = [], allowLoopbackHttp = false, clock = systemClock, fetch = globalFetch, signal } = options;
   if (typeof issuer !== "string" && !(issuer instanceof URL)) throw invalidArgument('"issuer" must be a string or URL');
   if (typeof allowLoopbackHttp !== "boolean") throw invalidArgument('"allowLoopbackHttp" must be true or false');
@@ -82,7 +85,25 @@ export async function discover(issuer: string | URL, options: DiscoverOptions = 
   });
 }
 
-const globalFetch: Fetch = (input, init) => fetch(input, init);
+const OPTIONS: ReadonlySet<string> = new Set<keyof DiscoverOptions>([
+  "id",
+  "allowedHosts",
+  "overrides",
+  "allowLoopbackHttp",
+  "fetch",
+  "clock",
+  "signal",
+]);
+
+function assertOptions(options: DiscoverOptions): void {
+  if (typeof options !== "object" || (options as unknown) === null)
+    throw invalidArgument('"options" must be an object');
+  const unknown = Object.keys(options).find((name) => !OPTIONS.has(name));
+  if (unknown !== undefined) {
+    throw new ConfigurationError("config_invalid", `"${unknown}" is no option of discover`, unknown);
+  }
+  assertPorts(options);
+}
 
 /** A `URL` object writes an origin with a slash that issuers do not have. */
 function textOf(issuer: URL): string {

@@ -1,4 +1,5 @@
 import { requestedScopes } from "./authorization-request.ts";
+import { internalsOf } from "./client.ts";
 import type { OAuthClient } from "./client.ts";
 import { TokenEndpointError } from "./errors.ts";
 import { assertScopes, scopesBeyond } from "./scopes.ts";
@@ -19,6 +20,7 @@ import { TokenSet } from "./token-set.ts";
  * ```
  */
 export function missingScopes(client: OAuthClient, tokens: TokenSet): readonly string[] {
+  internalsOf(client);
   TokenSet.connectionIdOf(tokens);
   return scopesBeyond(client.warehouse, requestedScopes(client), tokens.scopes);
 }

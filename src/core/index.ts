@@ -67,6 +67,7 @@ export type {
   ApiAnswer,
   Grant,
   LoginOptions,
+  LoginRequest,
   RefreshRotation,
   ScopeFact,
   ScopeLevel,

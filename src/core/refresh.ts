@@ -1,3 +1,4 @@
+import { internalsOf } from "./client.ts";
 import type { OAuthClient } from "./client.ts";
 import { CallbackError, ConfigurationError, ReauthorizationRequiredError } from "./errors.ts";
 import { endOfRefreshToken, grantedTokens } from "./granted-tokens.ts";
@@ -75,6 +76,7 @@ export async function attemptRefresh(
     readonly onSend?: () => void;
   },
 ): Promise<RefreshOutcome> {
+  internalsOf(client);
   if (TokenSet.connectionIdOf(tokens) !== client.connectionId) {
     throw new ConfigurationError("tokens_invalid", "these tokens belong to another client or warehouse", "tokens");
   }

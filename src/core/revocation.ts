@@ -47,6 +47,7 @@ export async function revokeTokens(
   tokens: TokenSet,
   options?: SignalOptions,
 ): Promise<RevocationResult> {
+  internalsOf(client);
   if (TokenSet.connectionIdOf(tokens) !== client.connectionId) {
     throw new ConfigurationError("tokens_invalid", "these tokens belong to another client or warehouse", "tokens");
   }

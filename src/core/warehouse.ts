@@ -24,6 +24,16 @@ export interface LoginOptions<Scope extends string = string> {
 /** How much a scope lets an application do: look, change data, or change who may do what. */
 export type ScopeLevel = "read" | "write" | "admin";
 
+/** A login that is about to begin, as {@link WarehouseDefinition.authorizationParameters} sees it. */
+export interface LoginRequest {
+  /** What is asked for, as the application or the warehouse's default names it. */
+  readonly scopes: readonly string[];
+  /** The client's id at the warehouse. */
+  readonly clientId: string;
+  /** Where the person comes back to; `undefined` when only the scopes of a login are asked for. */
+  readonly redirectUri: string | undefined;
+}
+
 /** What a warehouse knows of one scope. */
 export interface ScopeFact {
   /** What it lets an application do, as a sentence for people. */
@@ -121,10 +131,7 @@ export interface WarehouseDefinition<in Login> {
   /** The warehouse refuses tokens with less than this left; the margin never goes below. Default is 0. */
   readonly refusedBelowMs?: number;
   /** Adds to the authorization request. `scopes` are those of the request; a returned `scope` replaces them. */
-  readonly authorizationParameters?: (
-    login: Login,
-    request: { readonly scopes: readonly string[] },
-  ) => Readonly<Record<string, string>>;
+  readonly authorizationParameters?: (login: Login, request: LoginRequest) => Readonly<Record<string, string>>;
   /** Describes a scope that no catalogue can list, because a name of the customer's is in it. */
   readonly describeScope?: (scope: string) => ScopeFact | undefined;
   /** Adds to the body of a token request. */

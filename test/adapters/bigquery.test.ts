@@ -19,7 +19,9 @@ const make = (options: unknown): Warehouse<BigQueryLogin> => bigquery(options as
 const login = (
   options: unknown,
   scopes: readonly string[] = warehouse.defaultScopes,
-): Readonly<Record<string, string>> => warehouse.authorizationParameters?.(options as BigQueryLogin, { scopes }) ?? {};
+): Readonly<Record<string, string>> =>
+  warehouse.authorizationParameters?.(options as BigQueryLogin, { scopes, clientId: "c", redirectUri: undefined }) ??
+  {};
 
 /** A client whose token endpoint answers with tokens and these members. */
 const clientOf = (answer: object, options: BigQueryLogin = {}): OAuthClient<BigQueryLogin> =>

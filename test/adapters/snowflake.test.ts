@@ -4,6 +4,7 @@ import { type SnowflakeLogin, type SnowflakeOptions, type SnowflakeScope, snowfl
 import {
   ConfigurationError,
   type Grant,
+  type OAuthClient,
   type Warehouse,
   createAuthorizationRequest,
   createClient,
@@ -16,7 +17,8 @@ const hostOf = (made: Warehouse<SnowflakeLogin>): string => new URL(made.tokenEn
 /** What a JavaScript caller may pass. */
 const make = (options: unknown): Warehouse<SnowflakeLogin> => snowflake(options as SnowflakeOptions);
 const login = (options: unknown, scopes: readonly string[] = ["refresh_token"]): Readonly<Record<string, string>> =>
-  warehouse.authorizationParameters?.(options as SnowflakeLogin, { scopes }) ?? {};
+  warehouse.authorizationParameters?.(options as SnowflakeLogin, { scopes, clientId: "c", redirectUri: undefined }) ??
+  {};
 
 function refusal(run: () => unknown): { readonly code: unknown; readonly option: unknown; readonly message: string } {
   try {
@@ -388,6 +390,36 @@ describe("login", () => {
     [{ roles: ["A"] }, "config_invalid"],
   ])("refuses %j with %s", (options, code) => {
     expect(refusal(() => login(options)).code).toBe(code);
+  });
+});
+
+describe("the local application", () => {
+  const clientOf = (redirectUri: string, clientId = "LOCAL_APPLICATION"): OAuthClient<SnowflakeLogin> =>
+    createClient({ warehouse, clientId, redirectUri, allowLoopbackHttp: true });
+
+  it.each([
+    "http://localhost:8765",
+    "http://localhost/cb",
+    "http://[::1]:8765",
+    "https://127.0.0.1",
+    "https://app.example/cb",
+  ])("is sent nobody back to %s, which Snowflake refuses on a page of its own", async (redirectUri) => {
+    const begun = createAuthorizationRequest(clientOf(redirectUri));
+    await expect(begun).rejects.toMatchObject({ code: "config_invalid", option: "redirectUri" });
+    await expect(begun).rejects.toThrow("http://127.0.0.1");
+  });
+
+  it.each(["http://127.0.0.1", "http://127.0.0.1:8765", "http://127.0.0.1:8765/cb", "http://127.0.0.1/cb"])(
+    "takes %s, as its documents say",
+    async (redirectUri) => {
+      const { url } = await createAuthorizationRequest(clientOf(redirectUri));
+      expect(url.searchParams.get("redirect_uri")).toBe(redirectUri);
+    },
+  );
+
+  it("is not another integration's rule", async () => {
+    const { url } = await createAuthorizationRequest(clientOf("http://localhost:8765", "my-integration"));
+    expect(url.searchParams.get("redirect_uri")).toBe("http://localhost:8765");
   });
 });
 

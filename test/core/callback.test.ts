@@ -17,7 +17,7 @@ type Query = Record<string, string> | [string, string][] | string;
 
 const check = (
   query: Query,
-  options: { client?: OAuthClient; pending?: PendingAuthorization | undefined } = {},
+  options: { client?: OAuthClient; pending?: PendingAuthorization | null | undefined } = {},
 ): unknown =>
   validateCallback(
     options.client ?? client,
@@ -220,12 +220,18 @@ describe("state", () => {
 
   it("S-011 of nobody's login is transaction_not_found", async () => {
     await refuse({ state, code: "1" }, "transaction_not_found", { pending: undefined });
+    await refuse({ state, code: "1" }, "transaction_not_found", { pending: null });
     await refuse({ state, error: "access_denied" }, "transaction_not_found", { pending: undefined });
     await refuse({ state: "x", code: "1" }, "callback_state_mismatch", { pending: undefined });
   });
 });
 
 describe("S-014 where the login was sent", () => {
+  it("a login that says it was sent to another issuer", async () => {
+    const elsewhere = { ...pending, issuer: "https://login.other.example" };
+    await refuse({ state, code: "1" }, "callback_provider_mismatch", { pending: elsewhere });
+  });
+
   it.each([
     ["another account's issuer", acmeClient({ clock }, { issuer: "https://login.other.example" })],
     ["another token endpoint", acmeClient({ clock }, { tokenEndpoint: "https://login.acme.example/token2" })],

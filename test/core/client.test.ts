@@ -1,7 +1,15 @@
 import { inspect } from "node:util";
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
-import { clientSecretBasic, clientSecretPost, createClient, none, privateKeyJwt } from "warehouse-oauth";
+import {
+  type DiscoverOptions,
+  clientSecretBasic,
+  clientSecretPost,
+  createClient,
+  discover,
+  none,
+  privateKeyJwt,
+} from "warehouse-oauth";
 import { formatConnectionId, internalsOf, parseConnectionId } from "../../src/core/client.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { REDIRECT_URI, acmeClient, acmeWarehouse, expectCode, standingClock } from "./acme.ts";
@@ -117,6 +125,24 @@ describe("createClient", () => {
 
   it.each([undefined, null, "client"])("refuses %j for options", async (options) => {
     await expectCode(() => createClient(options as never), "invalid_argument");
+  });
+
+  const now = (): number => 0;
+  const monotonic = now;
+  const setTimer = now;
+  it.each([
+    { fetch: 5 },
+    { fetch: null },
+    { clock: 5 },
+    { clock: null },
+    { clock: Date },
+    { clock: { now, monotonic } },
+    { clock: { now, setTimer } },
+    { clock: { monotonic, setTimer } },
+  ])("refuses what no request could be sent with: %j", async (changes) => {
+    await expectCode(create(changes as never), "invalid_argument");
+    const options = changes as DiscoverOptions;
+    await expectCode(() => discover("https://login.acme.example", options), "invalid_argument");
   });
 
   it.each([

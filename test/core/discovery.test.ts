@@ -105,6 +105,12 @@ describe("discover", () => {
     expect(await from({}, { id: "acme", overrides })).toMatchObject({ id: "acme", ...overrides });
   });
 
+  it("refuses an option that is none, and what are no options", async () => {
+    const error = await expectCode(() => from({}, { allowedHost: ["a.example"] } as never), "config_invalid");
+    expect(error).toMatchObject({ option: "allowedHost" });
+    await expectCode(() => discover(ISSUER, null as never), "invalid_argument");
+  });
+
   it.each([
     ["https://9.example", "host-9.example"],
     ["https://[2001:db8::1]", "host--2001-db8--1-"],

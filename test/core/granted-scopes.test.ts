@@ -1,5 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { TokenEndpointError, missingScopes, requireScopes } from "warehouse-oauth";
+import {
+  TokenEndpointError,
+  clientCredentials,
+  createAuthorizationRequest,
+  exchangeCode,
+  missingScopes,
+  refreshTokens,
+  requireScopes,
+  revokeTokens,
+  validateCallback,
+} from "warehouse-oauth";
 import { acmeClient, acmeTokens, expectCode } from "./acme.ts";
 
 describe("missingScopes", () => {
@@ -13,6 +23,25 @@ describe("missingScopes", () => {
 
   it("refuses what is no token set", async () => {
     await expectCode(() => missingScopes(acmeClient(), { scopes: ["sql"] } as never), "invalid_argument");
+  });
+});
+
+describe("a client that createClient did not make", () => {
+  it.each([undefined, null, {}])("%j is an invalid argument, everywhere", async (value) => {
+    const client = value as never;
+    const runs: readonly (() => unknown)[] = [
+      () => missingScopes(client, acmeTokens()),
+      () => refreshTokens(client, acmeTokens()),
+      () => revokeTokens(client, acmeTokens()),
+      () => exchangeCode(client, undefined as never),
+      () => clientCredentials(client),
+      () => createAuthorizationRequest(client),
+      () => validateCallback(client, new URLSearchParams(), undefined),
+    ];
+    for (const run of runs) {
+      const error = await expectCode(run, "invalid_argument");
+      expect((error as Error).message).toContain("createClient");
+    }
   });
 });
 

@@ -1,5 +1,5 @@
 import { ConfigurationError, invalidArgument } from "../../core/index.ts";
-import type { LoginOptions } from "../../core/index.ts";
+import type { LoginOptions, LoginRequest } from "../../core/index.ts";
 import { type BigQueryScope, assertKnownScopes } from "./scopes.ts";
 
 /** What a login at Google may choose. */
@@ -31,7 +31,7 @@ const PROMPTS: ReadonlySet<unknown> = new Set(["none", "consent", "select_accoun
  */
 export function authorizationParameters(
   login: BigQueryLogin,
-  { scopes }: { readonly scopes: readonly string[] },
+  { scopes }: Pick<LoginRequest, "scopes">,
 ): Readonly<Record<string, string>> {
   assertKnownScopes(scopes);
   const unknown = Object.keys(login).find((name) => !LOGIN_OPTIONS.has(name));

@@ -5,7 +5,15 @@
  */
 
 import { ConfigurationError, defineWarehouse, invalidArgument } from "../../core/index.ts";
-import type { ApiAnswer, Grant, LoginOptions, TokenFailure, TokenFailureClass, Warehouse } from "../../core/index.ts";
+import type {
+  ApiAnswer,
+  Grant,
+  LoginOptions,
+  LoginRequest,
+  TokenFailure,
+  TokenFailureClass,
+  Warehouse,
+} from "../../core/index.ts";
 import { checkHost, hostOfAccount } from "./host.ts";
 import {
   SCOPE_CATALOGUE,
@@ -150,15 +158,29 @@ function assertOptions(options: SnowflakeOptions): void {
 
 function authorizationParameters(
   login: SnowflakeLogin,
-  { scopes }: { readonly scopes: readonly string[] },
+  { scopes, clientId, redirectUri }: LoginRequest,
 ): Readonly<Record<string, string>> {
   assertKnownScopes(scopes);
+  if (clientId === LOCAL_APPLICATION && redirectUri !== undefined) assertLocalRedirect(redirectUri);
   const unknown = Object.keys(login).find((name) => name !== "scopes" && name !== "role");
   if (unknown !== undefined) {
     throw new ConfigurationError("config_invalid", `"${unknown}" is no option of a login at Snowflake`, unknown);
   }
   const { role } = login;
   return role === undefined ? {} : { scope: [...scopes, formatRoleScope(role)].join(" ") };
+}
+
+/** The client id of the integration that every account has. */
+const LOCAL_APPLICATION = "LOCAL_APPLICATION";
+
+/** Snowflake shows a page of its own for anything else (docs.snowflake.com, "Snowflake OAuth for local applications", checked 2026-11-21). */
+function assertLocalRedirect(redirectUri: string): void {
+  if (/^http:\/\/127\.0\.0\.1(?:[:/]|$)/.test(redirectUri)) return;
+  throw new ConfigurationError(
+    "config_invalid",
+    '"redirectUri" of the client LOCAL_APPLICATION must be http://127.0.0.1, with any port and path; Snowflake takes no "localhost" there',
+    "redirectUri",
+  );
 }
 
 /** Documented for the code only; the refresh token knows by itself (docs.snowflake.com, "Single-use refresh tokens", checked 2026-11-21). */

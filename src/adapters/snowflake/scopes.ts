@@ -1,5 +1,6 @@
 import { ConfigurationError, invalidArgument } from "../../core/index.ts";
 import type { ScopeFact } from "../../core/index.ts";
+import { percentEncode } from "../../lib/percent-encode.ts";
 
 /** What Snowflake OAuth knows. Roles are asked for with `role`, one at most; anything else is refused by the server. */
 export type SnowflakeScope = "refresh_token" | "session:role-any";
@@ -42,7 +43,7 @@ export function formatRoleScope(role: string | { readonly quoted: string }): str
       "role",
     );
   }
-  return PLAIN_ROLE.test(name) ? `session:role:${name}` : `session:role-encoded:${encodeReserved(name)}`;
+  return PLAIN_ROLE.test(name) ? `session:role:${name}` : `session:role-encoded:${percentEncode(name)}`;
 }
 
 function readRole(role: unknown): string {
@@ -68,21 +69,13 @@ export function describeRoleScope(scope: string): ScopeFact | undefined {
   return role === "" ? undefined : { description: `Act in Snowflake in your role ${role}.`, level: "admin" };
 }
 
-/** Reads what {@link encodeReserved} wrote; empty for what it did not. */
+/** Reads what {@link percentEncode} wrote; empty for what it did not. */
 function decodeRole(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
     return "";
   }
-}
-
-/** `encodeURIComponent` leaves five reserved characters as they are (RFC 3986 §2.2). */
-function encodeReserved(name: string): string {
-  return encodeURIComponent(name).replace(
-    /[!'()*]/g,
-    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
-  );
 }
 
 /**
