@@ -9,7 +9,7 @@ import type { BullmqJobOptions, BullmqProcess, RefreshJobData, RefreshJobs } fro
 import { redisStore } from "warehouse-oauth/stores/redis";
 import { noRedis, startRedis } from "../services/redis.ts";
 import type { Service } from "../services/service.ts";
-import { JOB_SESSIONS, LIFETIME_MS, hastyClock, openFleet, until } from "./fleet.ts";
+import { JOB_SESSIONS, hastyClock, isDue, openFleet, until } from "./fleet.ts";
 import type { Fleet, Member } from "./fleet.ts";
 
 describe("what is asked of BullMQ", () => {
@@ -107,7 +107,7 @@ describe("what is asked of BullMQ", () => {
     await jobs.start();
     const session = await fleet.signIn(member, "ada");
     fleet.fake.fail({ at: "token", kind: "oauth_error", error: "invalid_client", times: Infinity });
-    await wait(1_200);
+    await until(async () => isDue(await session.status()));
     await expect(process()({ data: { key: session.key } })).resolves.toBeUndefined();
     await expect(process()({ data: undefined })).resolves.toBeUndefined();
     expect(added).toMatchObject([{ data: { failures: 1 } }]);
@@ -196,7 +196,6 @@ describe.skipIf(noRedis !== undefined)(`on a real BullMQ ${noRedis ?? ""}`, () =
     const session = await fleet.signIn(member, "ada");
     await member.jobs.schedule(session);
     const [before] = await queue.getDelayed();
-    await wait(50);
     await member.jobs.schedule(await fleet.signIn(member, "ada"));
     const delayed = await queue.getDelayed();
     expect(delayed).toHaveLength(1);
@@ -236,11 +235,13 @@ describe.skipIf(noRedis !== undefined)(`on a real BullMQ ${noRedis ?? ""}`, () =
     await member.jobs.start();
     await member.jobs.schedule(session);
     await until(async () => (await session.status()).state === "refreshing");
-    const closed = member.jobs.close();
-    await wait(100);
-    expect((await session.status()).state).toBe("refreshing");
+    const log: string[] = [];
+    const closed = member.jobs.close().finally(() => log.push("closed"));
+    await wait(100); // in which one that waits for nobody would be done
+    log.push("answered");
     answer();
     expect(await closed).toEqual({ unsaved: [] });
+    expect(log).toEqual(["answered", "closed"]);
     expect(await queue.getJobCounts()).toMatchObject({ delayed: 1, active: 0, waiting: 0 });
     expect(await fleet.generationOf("ada")).toBe(2);
     expect(fleet.problems).toEqual([]);
@@ -268,7 +269,7 @@ describe.skipIf(noRedis !== undefined)(`on a real BullMQ ${noRedis ?? ""}`, () =
     expect(await member.jobs.schedule(other)).toBe(false);
     expect(fleet.problems).toMatchObject([{ step: "schedule", key: other.key }]);
     const token = await session.getAccessToken();
-    await wait(LIFETIME_MS);
+    await fleet.untilExpired(session);
     expect(await session.getAccessToken()).not.toBe(token);
     expect(fleet.refreshes().length).toBeGreaterThanOrEqual(1);
     await redis.restart();

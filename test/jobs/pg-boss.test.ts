@@ -10,7 +10,7 @@ import type { PgBossJob, PgBossJobsOptions } from "warehouse-oauth/jobs/pg-boss"
 import { postgresStore } from "warehouse-oauth/stores/postgres";
 import { noPostgres, startPostgres } from "../services/postgres.ts";
 import type { Service } from "../services/service.ts";
-import { JOB_SESSIONS, LIFETIME_MS, gate, hastyClock, openFleet, until } from "./fleet.ts";
+import { JOB_SESSIONS, gate, hastyClock, openFleet, until } from "./fleet.ts";
 import type { Fleet, Member } from "./fleet.ts";
 import { paperBoss } from "./paper-boss.ts";
 
@@ -217,11 +217,13 @@ describe("on PGlite", () => {
     await member.jobs.start();
     await member.jobs.schedule(session);
     await until(async () => (await session.status()).state === "refreshing");
-    const closed = member.jobs.close();
-    await wait(100);
-    expect((await session.status()).state).toBe("refreshing");
+    const log: string[] = [];
+    const closed = member.jobs.close().finally(() => log.push("closed"));
+    await wait(100); // in which one that waits for nobody would be done
+    log.push("answered");
     answer();
     expect(await closed).toEqual({ unsaved: [] });
+    expect(log).toEqual(["answered", "closed"]);
     expect((await rowsOf(boss, queue)).filter(({ state }) => state === "created")).toHaveLength(1);
     expect(await fleet.generationOf("ada")).toBe(2);
     expect(fleet.problems).toEqual([]);
@@ -318,7 +320,7 @@ describe.skipIf(noPostgres !== undefined)(`on a real PostgreSQL ${noPostgres ?? 
     expect(session.peek()).toBeDefined();
     const other = await fleet.signIn(member, "bob");
     expect(await member.jobs.schedule(other)).toBe(false);
-    await wait(LIFETIME_MS);
+    await fleet.untilExpired(session);
     await session.getAccessToken();
     expect(fleet.refreshes().length).toBeGreaterThanOrEqual(2);
 
