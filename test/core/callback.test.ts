@@ -92,7 +92,6 @@ describe("validateCallback", () => {
   });
 
   it.each([
-    null,
     5,
     {},
     "state",

@@ -140,7 +140,7 @@ describe("createClient", () => {
     { clock: { now, setTimer } },
     { clock: { monotonic, setTimer } },
   ])("refuses what no request could be sent with: %j", async (changes) => {
-    await expectCode(create(changes as never), "invalid_argument");
+    await expectCode(create(changes), "invalid_argument");
     const options = changes as DiscoverOptions;
     await expectCode(() => discover("https://login.acme.example", options), "invalid_argument");
   });
