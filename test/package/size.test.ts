@@ -15,17 +15,17 @@ interface Budget {
 
 const everything = 'export * from "warehouse-oauth"';
 const BUDGETS: readonly Budget[] = [
-  { what: "everything of the main door", code: everything, bytes: 56_000 },
+  { what: "everything of the main door", code: everything, bytes: 53_500 },
   {
     what: "everything of the main door, without what is loaded later",
     code: everything,
-    bytes: 40_000,
+    bytes: 36_500,
     later: ["jose"],
   },
-  { what: "createPkce alone", code: 'export { createPkce } from "warehouse-oauth"', bytes: 4_000 },
-  { what: "the Snowflake adapter", code: 'export { snowflake } from "warehouse-oauth/snowflake"', bytes: 8_000 },
-  { what: "the Databricks adapter", code: 'export { databricks } from "warehouse-oauth/databricks"', bytes: 8_000 },
-  { what: "the BigQuery adapter", code: 'export { bigquery } from "warehouse-oauth/bigquery"', bytes: 8_000 },
+  { what: "createPkce alone", code: 'export { createPkce } from "warehouse-oauth"', bytes: 2_500 },
+  { what: "the Snowflake adapter", code: 'export { snowflake } from "warehouse-oauth/snowflake"', bytes: 5_200 },
+  { what: "the Databricks adapter", code: 'export { databricks } from "warehouse-oauth/databricks"', bytes: 4_500 },
+  { what: "the BigQuery adapter", code: 'export { bigquery } from "warehouse-oauth/bigquery"', bytes: 4_200 },
 ];
 
 describe("size", () => {
