@@ -29,7 +29,7 @@ function emptyMessages(text) {
 const PARTS = [
   ["oauth4webapi", { external: ["oauth4webapi"] }],
   [
-    "check of ID tokens, with what it takes of oauth4webapi",
+    "check of ID tokens, without jose",
     { transform: changing(/core\/id-token\.ts$/, () => "export async function checkIdToken() {}") },
   ],
   ["messages and other text for people", { transform: changing(/src\/(?:core|adapters|lib)\/.*\.ts$/, emptyMessages) }],
