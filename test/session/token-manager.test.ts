@@ -696,7 +696,8 @@ describe("idle sessions", () => {
   test("keepAlive refreshes them before the refresh token's own end, and only then", async () => {
     const there = acmeServer(clock, { refreshExtends: "on-use", refreshTokenLifetimeMs: 2 * HOUR });
     const manager = open({ refresh: { keepAlive: true, idleMs: 9 * MINUTE } });
-    await manager.save(there.client, { subject: "ada" }, there.tokens({ refreshExpiresAt: clock.now() + 2 * HOUR }));
+    const ends = { refreshExpiresAt: clock.now() + 2 * HOUR, refreshExpiresAssumed: true };
+    await manager.save(there.client, { subject: "ada" }, there.tokens(ends));
     manager.start();
     await clock.advance(20 * MINUTE);
     const early = there.calls.length;
@@ -705,6 +706,19 @@ describe("idle sessions", () => {
     await clock.advance(6 * HOUR);
     expect(there.calls.length - early).toBeGreaterThanOrEqual(3);
     expect(there.calls.length - early).toBeLessThanOrEqual(5);
+  });
+});
+
+describe("R-05 an end that the server named", () => {
+  test("and that no refresh moves is no reason to refresh again and again", async () => {
+    const there = acmeServer(clock, { refreshExtends: "on-use", refreshTokenLifetimeMs: 2 * HOUR });
+    const manager = open({ refresh: { keepAlive: true, idleMs: 9 * MINUTE } });
+    await manager.save(there.client, { subject: "ada" }, there.tokens({ refreshExpiresAt: clock.now() + 2 * HOUR }));
+    manager.start();
+    await clock.advance(20 * MINUTE);
+    const early = there.calls.length;
+    await clock.advance(7 * HOUR);
+    expect(there.calls.length - early).toBeLessThanOrEqual(1);
   });
 });
 
