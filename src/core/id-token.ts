@@ -1,5 +1,5 @@
 import type * as Jose from "jose";
-import type { JWTPayload, JWTVerifyGetKey, JWTVerifyOptions } from "jose";
+import type { JWTPayload, JWTVerifyOptions } from "jose";
 import { abortable } from "../lib/abortable.ts";
 import { internalsOf } from "./client.ts";
 import type { OAuthClient } from "./client.ts";
@@ -47,6 +47,25 @@ export async function checkIdToken(client: OAuthClient, check: IdTokenCheck): Pr
   }
 }
 
+/**
+ * Gets what checks ID tokens, and the warehouse's newest keys: a check right after it asks nobody. For a refresh, whose
+ * refresh token is saved before anything else may take time.
+ *
+ * @returns `false` if the keys cannot be had: then nothing can be checked.
+ */
+export async function prepareIdTokenCheck(client: OAuthClient, signal: AbortSignal | undefined): Promise<boolean> {
+  const jose = await import("jose");
+  const { jwksUri } = client.warehouse;
+  const keys = jwksUri === undefined ? undefined : keysOf(client, jwksUri, jose);
+  try {
+    if (keys?.coolingDown === false) await abortable(keys.reload(), signal);
+    return true;
+  } catch {
+    signal?.throwIfAborted();
+    return false;
+  }
+}
+
 /** Reads the claims of an ID token that fits this client. Only who gets one loads what checks it. */
 async function readClaims(client: OAuthClient, idToken: string): Promise<JWTPayload> {
   const jose = await import("jose");
@@ -70,13 +89,15 @@ async function readClaims(client: OAuthClient, idToken: string): Promise<JWTPayl
 const UNSIGNED = "eyJhbGciOiJub25lIn0";
 
 /** By the `fetch` that brought them, so that a test's keys never serve a program. */
-const keysByFetch = new WeakMap<Warehouse<never>, WeakMap<Fetch, JWTVerifyGetKey>>();
+const keysByFetch = new WeakMap<Warehouse<never>, WeakMap<Fetch, RemoteKeys>>();
+
+type RemoteKeys = ReturnType<typeof Jose.createRemoteJWKSet>;
 
 /** Gives the keys of a warehouse, which are asked for once at a time and kept for ten minutes. */
-function keysOf(client: OAuthClient, jwksUri: string, jose: typeof Jose): JWTVerifyGetKey {
+function keysOf(client: OAuthClient, jwksUri: string, jose: typeof Jose): RemoteKeys {
   const { fetch, clock, timeoutMs } = internalsOf(client);
   let known = keysByFetch.get(client.warehouse);
-  if (known === undefined) keysByFetch.set(client.warehouse, (known = new WeakMap<Fetch, JWTVerifyGetKey>()));
+  if (known === undefined) keysByFetch.set(client.warehouse, (known = new WeakMap<Fetch, RemoteKeys>()));
   let keys = known.get(fetch);
   if (keys === undefined) {
     const getKeys = async (url: string): Promise<Response> => {

@@ -3,7 +3,7 @@ import type { OAuthClient } from "./client.ts";
 import { CallbackError, ConfigurationError, ReauthorizationRequiredError } from "./errors.ts";
 import { endOfRefreshToken, grantedTokens } from "./granted-tokens.ts";
 import type { EndOfRefreshToken } from "./granted-tokens.ts";
-import { checkIdToken } from "./id-token.ts";
+import { checkIdToken, prepareIdTokenCheck } from "./id-token.ts";
 import { assertScopes, formatScopes, scopesBeyond } from "./scopes.ts";
 import { requestTokens } from "./token-request.ts";
 import type { TokenAnswer } from "./token-request.ts";
@@ -89,6 +89,7 @@ export async function attemptRefresh(
   }
   const { scopes, signal, onSend, tolerateLifetime = false } = options;
   if (scopes !== undefined) assertNarrower(client, scopes, tokens);
+  const canCheckIdToken = tokens.idToken !== undefined && (await prepareIdTokenCheck(client, signal));
   const answer = await requestTokens(client, {
     grant: "refresh_token",
     parameters: { refresh_token: refreshToken, ...(scopes !== undefined && { scope: formatScopes(scopes) }) },
@@ -98,7 +99,8 @@ export async function attemptRefresh(
   });
   const { refreshToken: received, lifetimeInvalid } = answer.response;
   try {
-    const merged = await mergeRefresh(client, tokens, answer, { scopes, signal });
+    const user = canCheckIdToken ? await userOfNewIdToken(client, tokens, answer.response) : undefined;
+    const merged = mergeRefresh(client, tokens, answer, { scopes, user });
     return { tokens: merged, rotated: received !== undefined && received !== refreshToken, lifetimeInvalid };
   } catch (error) {
     rescueRefreshToken(error, received);
@@ -118,50 +120,44 @@ function assertNarrower({ warehouse }: OAuthClient, scopes: readonly string[], t
   }
 }
 
-/**
- * Joins the answer to a refresh with the tokens it renews.
- *
- * @throws {@link CallbackError} `id_token_invalid` if a new ID token names somebody else.
- */
-async function mergeRefresh(
+/** Joins the answer to a refresh with the tokens it renews. Without a `user`, a new ID token is left out. */
+function mergeRefresh(
   client: OAuthClient,
   previous: TokenSet,
   answer: TokenAnswer,
-  options: { readonly scopes: readonly string[] | undefined; readonly signal: AbortSignal | undefined },
-): Promise<TokenSet> {
-  const { response } = answer;
-  const named = await userOfNewIdToken(client, previous, response, options.signal);
-  const granted = grantedTokens(client, answer, options.scopes ?? previous.scopes, {
-    user: named ?? previous.user,
-    keepIdToken: named !== undefined,
+  options: { readonly scopes: readonly string[] | undefined; readonly user: WarehouseUser | undefined },
+): TokenSet {
+  const { scopes, user } = options;
+  const granted = grantedTokens(client, answer, scopes ?? previous.scopes, {
+    user: user ?? previous.user,
+    keepIdToken: user !== undefined,
   });
   const { refreshToken, idToken } = previous;
-  const narrowed = options.scopes !== undefined;
+  const narrowed = scopes !== undefined;
   return TokenSet.of({
     ...(refreshToken !== undefined && { refreshToken }),
     ...(idToken !== undefined && { idToken }),
     ...granted,
     ...endAfterRefresh(client, previous, answer),
-    scopesAssumed: response.scopes === undefined && (previous.scopesAssumed || narrowed),
+    scopesAssumed: answer.response.scopes === undefined && (previous.scopesAssumed || narrowed),
   });
 }
 
 /**
  * Says whom a new ID token names. The answer to a refresh need not have one (OpenID Connect Core §12.2), so one that fails
- * the check, or whose keys cannot be had, is left out, and the old one stays: the grant itself succeeded.
+ * the check is left out, and the old one stays: the grant itself succeeded.
  *
  * @throws {@link CallbackError} `id_token_invalid` if it is genuine and names somebody else, who may own the other tokens.
  */
 async function userOfNewIdToken(
   client: OAuthClient,
-  { idToken: oldIdToken, user }: TokenSet,
+  { user }: TokenSet,
   { idToken }: TokenResponse,
-  signal: AbortSignal | undefined,
 ): Promise<WarehouseUser | undefined> {
-  if (idToken === undefined || oldIdToken === undefined) return undefined;
+  if (idToken === undefined) return undefined;
   let named: WarehouseUser;
   try {
-    named = await checkIdToken(client, { idToken, nonce: undefined, signal });
+    named = await checkIdToken(client, { idToken, nonce: undefined });
   } catch {
     return undefined;
   }
