@@ -289,7 +289,7 @@ function assertRedirectUri(redirectUri: unknown, allowLoopbackHttp: boolean): vo
   if (url.protocol === "http:" && !(allowLoopbackHttp && isLoopbackHttp(redirectUri))) {
     throw new ConfigurationError(
       "insecure_url",
-      '"redirectUri" is http; use https, or 127.0.0.1 or [::1] with "allowLoopbackHttp: true" (RFC 8252 §7.3)',
+      '"redirectUri" is http; use https, or 127.0.0.1, [::1] or localhost with "allowLoopbackHttp: true" (RFC 8252 §7.3)',
       "redirectUri",
     );
   }

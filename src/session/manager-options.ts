@@ -85,6 +85,15 @@ export function assertOptions(options: TokenManagerOptions): void {
   assertAtLeast("concurrency.perSecond", concurrency?.perSecond, 0.001);
 }
 
+/** The options of `TokenManager.session`: a misspelt `obtain` would be a person who has to sign in. */
+export function assertSessionOptions(options: object | undefined): void {
+  assertMembers("options", options, SESSION_OPTIONS);
+  const { obtain } = (options ?? {}) as { readonly obtain?: unknown };
+  if (obtain !== undefined && typeof obtain !== "function") throw invalidArgument('"obtain" must be a function');
+}
+
+const SESSION_OPTIONS: ReadonlySet<string> = new Set(["obtain"]);
+
 /** A database client is easily given in place of the store around it. */
 function assertStore(store: unknown): void {
   if (store === undefined) return;

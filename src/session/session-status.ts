@@ -73,6 +73,7 @@ export function statusOf(engine: SessionEngine, entry: SessionEntry): SessionSta
     return { state: "reauthorization_required", cause: "refresh_token_absent", generation };
   }
   if (isKeyRemoved(trouble?.error) && engine.clock.now() >= entry.expiredAt) return keyRemoved(entry);
+  const dueAt = engine.freshness.dueAtOf(entry);
   const calm = trouble?.error === undefined ? "active" : "degraded";
   return {
     state: flight === undefined ? calm : "refreshing",
@@ -83,6 +84,6 @@ export function statusOf(engine: SessionEngine, entry: SessionEntry): SessionSta
     grantedScopes: tokens.scopes,
     missingScopes: missingScopes(entry.connection.client, tokens),
     generation,
-    nextRefreshAt: engine.freshness.dueAtOf(entry),
+    nextRefreshAt: dueAt === undefined ? undefined : Math.ceil(dueAt),
   };
 }

@@ -7,7 +7,7 @@ import { systemRandom } from "../lib/system-random.ts";
 import type { ConcurrencyOptions } from "./endpoint-gate.ts";
 import { EventHub, isEventType } from "./events.ts";
 import type { SessionEvent } from "./events.ts";
-import { assertOptions, retryPolicyOf } from "./manager-options.ts";
+import { assertOptions, assertSessionOptions, retryPolicyOf } from "./manager-options.ts";
 import { memoryStore } from "./memory-store.ts";
 import type { RefreshOptions } from "./refresh-policy.ts";
 import type { RetryOptions } from "./retry.ts";
@@ -156,8 +156,8 @@ export class TokenManager {
 
   /** Gives the session. Reads nothing; the same identity is the same flight. */
   session(client: OAuthClient, identity: SessionIdentity, options?: SessionOptions): TokenSession {
+    assertSessionOptions(options);
     const obtain = options?.obtain;
-    if (obtain !== undefined && typeof obtain !== "function") throw invalidArgument('"obtain" must be a function');
     const entry = this.#engine.directory.entryOf(this.#engine.directory.connectionOf(client), checkIdentity(identity));
     if (obtain !== undefined) entry.obtain = obtain;
     return this.#sessionOf(entry);

@@ -209,9 +209,14 @@ describe("hosts", () => {
   });
 
   it("S-056 names the right way for the address of Snowflake's web pages", () => {
-    expect(refusal(() => snowflake({ host: "https://app.snowflake.com/acme/prod/#/homepage" })).message).toMatch(
-      /"account"/,
-    );
+    for (const option of ["host", "account"] as const) {
+      const options = { [option]: "https://app.snowflake.com/acme/prod/#/homepage" } as { account: string };
+      expect(refusal(() => snowflake(options))).toMatchObject({
+        code: "config_invalid",
+        option,
+        message: expect.stringContaining('give "account" as "org-account"') as string,
+      });
+    }
   });
 
   it("takes other endpoints, and checks them", () => {

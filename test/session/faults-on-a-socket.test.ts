@@ -20,7 +20,10 @@ const TRANSPORTS: readonly (readonly [string, Fetch])[] = [
 ];
 
 /** Longer than any machine is slow, and like no other wait of client or manager. */
-const TIMEOUT_MS = 31_000;
+const TIMEOUT_MS = 50_000;
+
+/** What is left of it when the request is built: no other wait is as long. */
+const isDeadline = (delayMs: number): boolean => delayMs > 40_000 && delayMs <= TIMEOUT_MS;
 
 /** Ends the requests that are under way as their deadline would. */
 const deadlines = new Set<() => void>();
@@ -28,7 +31,7 @@ const clock: Clock = {
   ...systemClock,
   setTimer(callback, delayMs, options) {
     const cancel = systemClock.setTimer(callback, delayMs, options);
-    if (delayMs === TIMEOUT_MS) deadlines.add(callback);
+    if (isDeadline(delayMs)) deadlines.add(callback);
     return () => {
       deadlines.delete(callback);
       cancel();

@@ -96,6 +96,9 @@ describe("options", () => {
       expect.objectContaining({ code: "invalid_argument" }),
     );
     const manager = open();
+    expect(() => manager.session(server.client, { subject: "ada" }, { obtian: () => undefined } as never)).toThrow(
+      expect.objectContaining({ code: "config_invalid", message: expect.stringContaining("options.obtian") as string }),
+    );
     expect(() => manager.session(server.client, { subject: "ada" }, { obtain: 7 as never })).toThrow(
       expect.objectContaining({ code: "invalid_argument" }),
     );

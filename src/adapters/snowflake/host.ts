@@ -29,6 +29,7 @@ const TELLTALE = "snowflakecomputing";
  * @throws {@link ConfigurationError} `config_invalid`.
  */
 export function hostOfAccount(account: string): string {
+  if (WEB_PAGES.test(account)) throw webPages("account");
   const host = account.toLowerCase().includes(TELLTALE) ? parseHostName(account) : parseHostName(expand(account));
   if (host === undefined || !isSnowflakeHost(host)) throw badAccount();
   return host.replaceAll("_", "-");
@@ -65,13 +66,7 @@ export function checkHost(text: string): string {
       "host",
     );
   }
-  if (isBelowDomain(host, "snowflake.com")) {
-    throw new ConfigurationError(
-      "config_invalid",
-      '"host" is the address of Snowflake\'s web pages; give "account" as "org-account" instead',
-      "host",
-    );
-  }
+  if (isBelowDomain(host, "snowflake.com")) throw webPages("host");
   if (host.includes(TELLTALE) && !isSnowflakeHost(host)) {
     throw new ConfigurationError(
       "config_invalid",
@@ -86,10 +81,21 @@ function isSnowflakeHost(host: string): boolean {
   return DOMAINS.some((domain) => isBelowDomain(host, domain));
 }
 
+/** What a browser shows today: `https://app.snowflake.com/org/account/…`. */
+const WEB_PAGES = /^(?:https:\/\/)?(?:[a-z0-9-]+\.)*snowflake\.com(?:[/?#]|$)/i;
+
+function webPages(option: "account" | "host"): ConfigurationError {
+  return new ConfigurationError(
+    "config_invalid",
+    `"${option}" is the address of Snowflake's web pages; give "account" as "org-account": both names stand in that address`,
+    option,
+  );
+}
+
 function badAccount(): ConfigurationError {
   return new ConfigurationError(
     "config_invalid",
-    '"account" must be an account identifier such as "org-account" or "xy12345.eu-central-1"; any other address goes into "host"',
+    '"account" must be an account identifier such as "org-account" or "xy12345.eu-central-1", without a port; any other address goes into "host"',
     "account",
   );
 }
