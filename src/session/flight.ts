@@ -12,6 +12,8 @@ export interface FlightHistory {
   lostLease: boolean;
   /** The refresh token is left alone for a while: nothing was tried, what failed before is said again. */
   rested: boolean;
+  /** The process was paused for so long that the tokens that came had ended: once is bad luck, too. */
+  overslept: boolean;
   /** Tokens of others that were found newer than what the flight began with. */
   adoptions: number;
 }
@@ -34,6 +36,7 @@ export class Flight {
     announced: false,
     lostLease: false,
     rested: false,
+    overslept: false,
     adoptions: 0,
   };
   promise: Promise<string> | undefined;

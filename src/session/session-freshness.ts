@@ -22,8 +22,8 @@ const TOMBSTONE_MS = 86_400_000;
 /** Records of sessions whose refresh token ended are of no use; a margin for clocks. */
 const DELETE_MARGIN_MS = 86_400_000;
 
-/** Share of a refresh token's usual life: less than that right after a refresh is an end of its own (Google's time-limited access). */
-const FIXED_END_SHARE = 0.1;
+/** An end that is as near as this right after a refresh is one that no refresh moves (Google's time-limited access). */
+const FIXED_END_MS = 1_800_000;
 
 /** Sessions of one process fall due at this many moments on each side of the middle: a whole number takes no memory. */
 const SPREAD_STEPS = 5_000;
@@ -107,15 +107,12 @@ export class SessionFreshness {
 
   /** When an idle session must be refreshed lest its refresh token end; `undefined` if that would not help. */
   keepAliveAt({ connection, record }: SessionEntry): number | undefined {
-    const { refreshExtends = "never", refreshTokenLifetimeMs } = connection.client.warehouse;
+    const { refreshExtends = "never" } = connection.client.warehouse;
     const tokens = record?.tokens;
     if (this.#options.keepAlive !== true || refreshExtends === "never" || tokens?.refreshExpiresAt === undefined) {
       return undefined;
     }
-    // An end that the server named, and that the newest refresh left so near, no refresh moves.
-    const leftMs = tokens.refreshExpiresAt - tokens.obtainedAt;
-    const isFixed = refreshTokenLifetimeMs !== undefined && leftMs <= FIXED_END_SHARE * refreshTokenLifetimeMs;
-    if (isFixed && !tokens.refreshExpiresAssumed) return undefined;
+    if (tokens.refreshExpiresAt - tokens.obtainedAt < FIXED_END_MS) return undefined;
     return expiringFrom(tokens.obtainedAt, tokens.refreshExpiresAt);
   }
 

@@ -6,6 +6,7 @@ import type { LeaseKeeper } from "./lease-keeper.ts";
 import { Postponed } from "./postponed.ts";
 import { attemptsOf, fingerprintOf } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
+import { MIN_SCHEDULED_LIFETIME_MS } from "./refresh-policy.ts";
 import { renewTokens } from "./renew-tokens.ts";
 import type { RenewedTokens } from "./renew-tokens.ts";
 import { replaceRefreshToken, saveTokens, takeLostTokens } from "./save-tokens.ts";
@@ -55,7 +56,9 @@ export async function spend(
     return afterFailure(engine, entry, flight, payment, error);
   }
   place.succeeded();
-  return keep(engine, entry, payment, renewed);
+  const token = await keep(engine, entry, payment, renewed);
+  assertNotOverslept(engine, flight, payment, renewed);
+  return token;
 }
 
 async function prepare(
@@ -101,6 +104,21 @@ async function announce(engine: SessionEngine, entry: SessionEntry, base: Sessio
   engine.apply(entry, { record, version });
   // A logout or a login in this process came while the store was writing.
   if (entry.version !== version) throw new Postponed(0, true);
+}
+
+/** This process slept while the tokens were on their way, and they ended meanwhile: the flight begins anew, once. */
+function assertNotOverslept(
+  { clock }: SessionEngine,
+  flight: Flight,
+  { sentAt }: Payment,
+  { tokens: { obtainedAt, expiresAt = Infinity } }: RenewedTokens,
+): void {
+  const lifetimeMs = expiresAt - obtainedAt;
+  const isOver = lifetimeMs >= MIN_SCHEDULED_LIFETIME_MS && clock.monotonic() - sentAt >= lifetimeMs;
+  if (!isOver || flight.history.overslept) return;
+  flight.history.overslept = true;
+  flight.startedAt = clock.monotonic();
+  throw new Postponed(0, true);
 }
 
 /** Saves what came, and says so. */

@@ -22,6 +22,7 @@ describe("a flight", () => {
       announced: false,
       lostLease: false,
       rested: false,
+      overslept: false,
       adoptions: 0,
     });
   });

@@ -45,4 +45,18 @@ export const PAST_FAILURES: readonly Schedule[] = [
       { do: "refresh", by: 0 },
     ],
   },
+  // Paused while the answer was on its way, for longer than its tokens live: nobody gets those.
+  {
+    server: "strict",
+    processes: 1,
+    steps: [
+      { do: "refresh", by: 0 },
+      { do: "wait", ms: 15 },
+      { do: "pause", by: 0 },
+      { do: "wait", ms: 1_500_000 },
+      { do: "resume", by: 0 },
+      { do: "ask", by: 0, how: "plain" },
+      { do: "store", by: 0, operation: "read", fault: "error" },
+    ],
+  },
 ];
