@@ -1,4 +1,5 @@
 import { exchangeCode, validateCallback, type RevocationResult } from "warehouse-oauth";
+import { runStatement } from "./query.ts";
 import type { SessionKeeper } from "./sessions/keeper.ts";
 import { createId, type Login, type SignedIn, type Visitor } from "./visitors.ts";
 import type { DemoWarehouse } from "./warehouses.ts";
@@ -39,10 +40,10 @@ export async function finishLogin(options: {
 /** Runs the demo's statement; what goes wrong is kept for the page. */
 export async function queryWarehouse(warehouse: DemoWarehouse, signedIn: SignedIn): Promise<void> {
   await attempt(signedIn, async () => {
-    const { way, statement, fake } = warehouse;
+    const { way, fake } = warehouse;
     const before = fake?.apiRequests.length ?? 0;
     signedIn.result = undefined;
-    const result = await way.run(signedIn.watch.session, statement);
+    const result = await runStatement(warehouse, signedIn.watch.session);
     signedIn.result = { ...result, way: way.name, requests: fake?.apiRequests.slice(before) ?? [] };
   });
 }

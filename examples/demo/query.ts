@@ -1,4 +1,4 @@
-import type { TokenSession, Warehouse } from "warehouse-oauth";
+import { OAuthError, type TokenSession, type Warehouse } from "warehouse-oauth";
 
 /** Columns and rows of an answer; cells are text, as all three APIs send them. */
 export interface QueryResult {
@@ -40,6 +40,30 @@ export class QueryError extends Error {
     this.name = "QueryError";
     this.status = status;
     this.tokenRejected = tokenRejected;
+  }
+}
+
+/** No answer came: neither the library nor the warehouse has a name for it. */
+export class UnreachableError extends Error {
+  constructor(cause: unknown) {
+    super("the warehouse cannot be reached", { cause });
+    this.name = "UnreachableError";
+  }
+}
+
+/**
+ * Runs a warehouse's own statement on its own way.
+ *
+ * @throws `OAuthError`, {@link QueryError}, or {@link UnreachableError}.
+ */
+export async function runStatement(
+  { way, statement }: { readonly way: QueryWay; readonly statement: string },
+  session: TokenSession,
+): Promise<QueryResult> {
+  try {
+    return await way.run(session, statement);
+  } catch (error) {
+    throw OAuthError.is(error) || error instanceof QueryError ? error : new UnreachableError(error);
   }
 }
 

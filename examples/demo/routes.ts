@@ -120,7 +120,9 @@ async function showWarehouse(visit: Visit): Promise<Reply> {
   const { notice } = visit.visitor;
   visit.visitor.notice = undefined;
   const view = await signedIn.watch.look();
-  return { page: warehousePage({ warehouse, signedIn, view, notice }) };
+  const page = warehousePage({ warehouse, signedIn, view, notice });
+  signedIn.problem = undefined;
+  return { page };
 }
 
 /** Makes the handler of an action that changes the session and leaves its outcome on the page. */

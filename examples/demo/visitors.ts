@@ -28,7 +28,7 @@ export interface SignedIn {
   readonly watch: SessionWatch;
   readonly requestedScopes: readonly string[];
   result: ShownResult | undefined;
-  /** What went wrong last, until the next success. */
+  /** What went wrong with the last click. Shown once. */
   problem: unknown;
 }
 

@@ -177,7 +177,10 @@ describe("what goes wrong is explained", () => {
       let page = await signIn(browser, "Databricks", own);
       page = await browser.press(await browser.click(page, "Watch this session"), "Kill the server");
       await lookFor(browser, page.url, /server down, back in/);
-      page = await browser.press(await browser.open(`${own.origin}/warehouses/databricks`), "Refresh now");
+      page = await browser.press(await browser.open(`${own.origin}/warehouses/databricks`), "Run in this session");
+      expect(textOf(page.html)).toContain("the warehouse cannot be reached");
+      expect(textOf((await browser.open(page.url)).html)).not.toContain("cannot be reached");
+      page = await browser.press(page, "Refresh now");
       expect(page.html).toContain("network_error");
       expect(textOf(page.html)).toContain("Signed in to Databricks");
     } finally {

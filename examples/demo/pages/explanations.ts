@@ -1,5 +1,5 @@
 import { OAuthError, type ErrorAction, type ErrorCode } from "warehouse-oauth";
-import { QueryError } from "../query.ts";
+import { QueryError, UnreachableError } from "../query.ts";
 
 /** An error in words: what happened, and what to do. */
 export interface Explanation {
@@ -80,6 +80,11 @@ export function explain(error: unknown): Explanation {
           todo: "Refresh, and run the query again.",
         }
       : { title: "The query did not work", code: undefined, kind, message, what: "", todo: "Look at the statement." };
+  }
+  if (error instanceof UnreachableError) {
+    const { name: kind, message } = error;
+    const what = "No answer came from it. The tokens are still good: nobody has to sign in again because of it.";
+    return { title: "The warehouse cannot be reached", code: undefined, kind, message, what, todo: NEXT_STEPS.retry };
   }
   const what = "Something went wrong that the library has no name for.";
   return {

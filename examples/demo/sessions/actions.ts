@@ -1,6 +1,6 @@
 import { OAuthError } from "warehouse-oauth";
 import { formatDuration } from "../pages/duration.ts";
-import { QueryError, type QueryResult } from "../query.ts";
+import { QueryError, UnreachableError, runStatement, type QueryResult } from "../query.ts";
 import type { FakeControls } from "../warehouses.ts";
 import type { SessionKeeper } from "./keeper.ts";
 import type { SessionWatch } from "./watch.ts";
@@ -152,7 +152,7 @@ async function askAtOnce({ watch }: ActionContext): Promise<void> {
 }
 
 function query({ session, warehouse }: SessionWatch): Promise<QueryResult> {
-  return warehouse.way.run(session, warehouse.statement);
+  return runStatement(warehouse, session);
 }
 
 /** What goes wrong is a line of the log: a code, never a message from outside. */
@@ -167,7 +167,7 @@ async function attempt(watch: SessionWatch, what: string, work: () => Promise<vo
 function nameOf(error: unknown): string {
   if (OAuthError.is(error)) return error.code;
   if (error instanceof QueryError) return `status ${String(error.status)}`;
-  return "the warehouse cannot be reached";
+  return error instanceof UnreachableError ? error.message : "for a reason without a name";
 }
 
 function fakeOf({ warehouse }: SessionWatch): FakeControls {
