@@ -11,7 +11,7 @@ export const SESSION_STYLE = /* css */ `
 @keyframes pulse { 50% { opacity: 0.35; } }
 .sr { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 
-.sessions { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 1.2rem; }
+.sessions { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 1.2rem; align-items: start; }
 .sessions > * { min-width: 0; }
 .card.session, .card.session:has(.who) { grid-template-rows: none; gap: 0.8rem; }
 .session h2 a { color: inherit; text-decoration: none; }
