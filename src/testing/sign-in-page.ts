@@ -27,7 +27,7 @@ const PAGE_HEADERS: Readonly<Record<string, string>> = {
 
 const STYLE =
   "body{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:4rem auto;padding:0 1rem;color:#1f2328}" +
-  "h1{font-size:1.3rem}label{display:block;margin:.6rem 0}input[type=text]{font:inherit;padding:.3rem;width:100%}" +
+  "h1{font-size:1.3rem}label{display:block;margin:.6rem 0}input[type=text]{font:inherit;padding:.3rem;width:100%;box-sizing:border-box}" +
   "button{font:inherit;padding:.4rem 1.2rem;margin-right:.6rem}code{font-size:.85em;color:#57606a}.note{color:#57606a}";
 
 /**
