@@ -244,6 +244,10 @@ describe("a session, live", () => {
       await browser.press(page, "Withdraw the grant");
       await lookFor(browser, page.url, /sign in again The grant is dead: refresh_token_dead/);
       expect((await browser.open(page.url)).html).toContain('action="/login/snowflake"');
+      const over = await browser.open(`${own.origin}/warehouses/snowflake`);
+      expect(textOf(over.html)).toContain("The session of ada@acme.example at Snowflake is over");
+      const request = await browser.press(over, "Sign in again");
+      expect(textOf(request.html)).toContain("What your browser is about to ask Snowflake");
     } finally {
       await own.close();
     }

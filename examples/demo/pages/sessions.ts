@@ -1,7 +1,6 @@
-import type { SessionStatus } from "warehouse-oauth";
 import { html, type Html, type HtmlValue } from "../html.ts";
 import { SESSION_ACTIONS, type SessionAction } from "../sessions/actions.ts";
-import type { SessionView } from "../sessions/watch.ts";
+import { needsSignIn, type SessionView } from "../sessions/watch.ts";
 import type { DemoWarehouse } from "../warehouses.ts";
 import { formatDuration, formatTime } from "./duration.ts";
 import { actionButton, codePanel, layout } from "./layout.ts";
@@ -154,10 +153,6 @@ function state(view: SessionView): Html {
   return html`<p class="state state-${tone}"><strong>${label}</strong></p>
     <p class="small state-text">${text}</p>
     ${needsSignIn(view.status) && actionButton(`/login/${view.warehouse.id}`, "Sign in again", "primary")}`;
-}
-
-function needsSignIn({ state: name }: SessionStatus): boolean {
-  return name === "reauthorization_required" || name === "revoked" || name === "absent";
 }
 
 function stateInWords({ status, life, now, warehouse }: SessionView): StateInWords {

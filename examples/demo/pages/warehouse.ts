@@ -1,5 +1,5 @@
 import { html, shortenToken, type Html, type HtmlValue } from "../html.ts";
-import type { SessionView } from "../sessions/watch.ts";
+import { needsSignIn, type SessionView } from "../sessions/watch.ts";
 import type { ShownResult, SignedIn } from "../visitors.ts";
 import type { DemoWarehouse } from "../warehouses.ts";
 import { formatDuration, formatTime } from "./duration.ts";
@@ -22,16 +22,12 @@ export function warehousePage(options: {
   const refreshExpiresAt = "refreshExpiresAt" in view.status ? view.status.refreshExpiresAt : undefined;
   const problemInWords = problem === undefined ? undefined : explain(problem);
   return layout({
-    title: `Signed in to ${name}`,
+    title: needsSignIn(view.status) ? `The session at ${name} is over` : `Signed in to ${name}`,
     step: "Query",
     accent: id,
     notice,
     content: html`
-      <h1>Signed in to ${name}${login.user !== undefined && html` as <em>${watch.person}</em>`}</h1>
-      <p class="lead">
-        The callback passed its checks, and the code was exchanged for tokens: once, with the verifier that never left
-        this server. A <code>TokenManager</code> keeps them fresh from here on.
-      </p>
+      ${needsSignIn(view.status) ? sessionOver(view) : welcome(warehouse, signedIn)}
       ${
         problemInWords !== undefined &&
         html`<div class="trouble">
@@ -101,6 +97,24 @@ ${way.code}`,
       )}
     `,
   });
+}
+
+function welcome({ name }: DemoWarehouse, { login, watch }: SignedIn): Html {
+  return html`<h1>Signed in to ${name}${login.user !== undefined && html` as <em>${watch.person}</em>`}</h1>
+    <p class="lead">
+      The callback passed its checks, and the code was exchanged for tokens: once, with the verifier that never left
+      this server. A <code>TokenManager</code> keeps them fresh from here on.
+    </p>`;
+}
+
+function sessionOver({ status, warehouse, person }: SessionView): Html {
+  const cause = status.state === "reauthorization_required" ? status.cause : undefined;
+  return html`<h1>The session of <em>${person}</em> at ${warehouse.name} is over</h1>
+    <p class="lead">
+      ${cause === undefined ? "The tokens are deleted here." : html`The grant is dead: <code>${cause}</code>.`} No retry
+      would change that. A person must sign in.
+    </p>
+    ${actionButton(`/login/${warehouse.id}`, "Sign in again", "primary")}`;
 }
 
 const NUMBER = /^-?[\d.]+$/;

@@ -46,6 +46,11 @@ export interface SessionCounts {
   readonly requests: number | undefined;
 }
 
+/** Says whether only a person can bring the session back. */
+export function needsSignIn({ state }: SessionStatus): boolean {
+  return state === "reauthorization_required" || state === "revoked" || state === "absent";
+}
+
 /** What is shown and kept of a log. */
 const MAX_LINES = 80;
 
