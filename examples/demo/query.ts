@@ -118,7 +118,7 @@ export async function runQuery(options: {
 /** Asks with the session's own `fetch`, which is all that an HTTP API needs. */
 export function throughFetch(api: QueryApi, warehouse: Warehouse, reason?: string): QueryWay {
   return {
-    name: "fetch",
+    name: "session.fetch",
     reason,
     code: `const response = await session.fetch("${api.path}", { method: "POST", body });`,
     run: (session, statement) => runQuery({ api, warehouse, session, statement }),

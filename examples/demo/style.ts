@@ -140,6 +140,8 @@ button, .button {
 .attack > div:first-child { display: grid; gap: 0.3rem; }
 .attack p { color: var(--soft); max-width: 46rem; text-wrap: pretty; }
 .problem { border-left: 4px solid var(--bad); }
+.warning { display: grid; gap: 0.7rem; justify-items: start; padding: 0.75rem 1rem; border: 1px solid var(--line); border-left: 4px solid var(--warn); border-radius: 8px; }
+.warning p { font-size: 0.94rem; }
 .trouble { display: grid; gap: 0.6rem; }
 
 .sql { padding: 0.8rem 1rem; border-radius: 10px; background: var(--sunken); white-space: pre-wrap; }

@@ -127,8 +127,8 @@ describe.skipIf(!isInstalled)("queries through the drivers", () => {
     await withDemo(async (demo) => {
       const browser = new HttpBrowser();
       const text = textOf((await browser.press(await signIn(browser, demo, "Databricks"), "Run in this session")).html);
-      expect(text).toContain("It goes through fetch. @databricks/sql speaks https only");
-      expect(text).toContain("These came through fetch.");
+      expect(text).toContain("It goes through session.fetch. @databricks/sql speaks https only");
+      expect(text).toContain("These came through session.fetch.");
     });
   });
 
@@ -137,7 +137,7 @@ describe.skipIf(!isInstalled)("queries through the drivers", () => {
     try {
       const browser = new HttpBrowser();
       const text = textOf((await browser.press(await signIn(browser, demo, "Snowflake"), "Run in this session")).html);
-      expect(text).toContain("These came through fetch.");
+      expect(text).toContain("These came through session.fetch.");
       expect(requestsOf(text)).toEqual(["POST /api/v2/statements"]);
     } finally {
       await demo.close();

@@ -117,6 +117,23 @@ describe("the way from the first page to rows", () => {
     expect(withoutEmail.html).not.toBe(page.html);
     const signedIn = await browser.press(withoutEmail, "Agree", { user: "ada" });
     expect(textOf(signedIn.html)).toContain("Asked for and not granted: email");
+    expect(textOf((await browser.press(signedIn, "Run in this session")).html)).toContain("3 rows");
+  });
+
+  test.each([
+    ["BigQuery", "https://www.googleapis.com/auth/bigquery"],
+    ["Databricks", "sql"],
+  ])("a query that lacks its scope says so, and a new login brings it: %s", async (name, scope) => {
+    const browser = new HttpBrowser();
+    const page = await goToSignIn(browser, name);
+    const withoutScope = { ...page, html: page.html.replace(`value="${scope}" checked`, `value="${scope}"`) };
+    expect(withoutScope.html).not.toBe(page.html);
+    const refused = await browser.press(await browser.press(withoutScope, "Agree"), "Run in this session");
+    expect(textOf(refused.html)).toContain(`This login was not granted ${scope}.`);
+    const request = await browser.press(refused, "Sign in and grant it");
+    const granted = await browser.press(await browser.click(request, `Continue to ${name}`), "Agree");
+    expect(textOf(granted.html)).not.toContain("not granted");
+    expect(textOf((await browser.press(granted, "Run in this session")).html)).toContain("3 rows");
   });
 });
 
@@ -397,8 +414,8 @@ describe("how it starts", () => {
     expect(lines.filter((line) => line.includes("✗"))).toEqual([]);
     expect(output).toContain("Databricks\n  ✓ the page offers it");
     expect(code).toBe(0);
-    expect(lines.filter((line) => /^ {2}✓ .+ \d+ ms(?: {2}through fetch)?$/.test(line))).toHaveLength(33);
-    expect(lines.filter((line) => line.endsWith("through fetch"))).toHaveLength(6);
+    expect(lines.filter((line) => /^ {2}✓ .+ \d+ ms(?: {2}through session\.fetch)?$/.test(line))).toHaveLength(33);
+    expect(lines.filter((line) => line.endsWith("through session.fetch"))).toHaveLength(6);
     expect(lines.filter((line) => /^ {2}✓ \d\d:\d\d\.\d {2}/.test(line))).toHaveLength(24);
   });
 

@@ -62,14 +62,31 @@ const NEXT_STEPS: Readonly<Record<ErrorAction, string>> = {
   none: "Nothing is broken. Begin again whenever you like.",
 };
 
-/** Puts an error into words. The message of an unknown error is not shown: nobody knows what is in it. */
-export function explain(error: unknown): Explanation {
+/** How a warehouse says that a token is good and allows too little. */
+const FORBIDDEN = 403;
+
+/**
+ * Puts an error into words. The message of an unknown error is not shown: nobody knows what is in it.
+ *
+ * @param lacking Scopes that were not granted and that a query may need.
+ */
+export function explain(error: unknown, lacking: readonly string[] = []): Explanation {
   if (OAuthError.is(error)) {
     const [title, what] = WHAT[error.code] ?? ["That did not work", ""];
     return { title, code: error.code, kind: error.name, message: error.message, what, todo: NEXT_STEPS[error.action] };
   }
   if (error instanceof QueryError) {
     const { name: kind, message, status } = error;
+    if (status === FORBIDDEN && !error.tokenRejected && lacking.length > 0) {
+      return {
+        title: "The access token does not allow queries",
+        code: undefined,
+        kind,
+        message: `${message} with status ${String(status)}`,
+        what: `This login was not granted ${lacking.join(" ")}. A refresh does not change what was granted.`,
+        todo: "Sign in again, and grant it.",
+      };
+    }
     return error.tokenRejected
       ? {
           title: "The warehouse refused the access token",

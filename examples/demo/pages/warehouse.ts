@@ -6,7 +6,7 @@ import { formatDuration, formatTime } from "./duration.ts";
 import { explain } from "./explanations.ts";
 import { explanationPanel } from "./failure.ts";
 import { actionButton, codePanel, layout } from "./layout.ts";
-import { scopeList } from "./scopes.ts";
+import { lackingForQueries, lackingScopes, scopeList } from "./scopes.ts";
 
 /** What a signed-in person sees: who they are, what was granted, and rows. */
 export function warehousePage(options: {
@@ -20,7 +20,7 @@ export function warehousePage(options: {
   const { login, result, problem, watch } = signedIn;
   const accessToken = watch.session.peek();
   const refreshExpiresAt = "refreshExpiresAt" in view.status ? view.status.refreshExpiresAt : undefined;
-  const problemInWords = problem === undefined ? undefined : explain(problem);
+  const problemInWords = problem === undefined ? undefined : explain(problem, lackingForQueries(signedIn));
   return layout({
     title: needsSignIn(view.status) ? `The session at ${name} is over` : `Signed in to ${name}`,
     step: "Query",
@@ -41,12 +41,14 @@ export function warehousePage(options: {
             <h2 id="query-title">Run a query</h2>
             <pre class="sql"><code>${statement}</code></pre>
             ${actionButton(`/warehouses/${id}/query`, "Run in this session", "primary")}
-            <p class="small">It goes through ${way.name}.${way.reason !== undefined && html` ${way.reason}`}</p>
-            ${result === undefined ? html`<p class="small">Rows appear here.</p>` : rows(result)}
+            <p class="small">
+              It goes through ${way.name}.${way.reason !== undefined && html` ${way.reason}`}
+            </p>
+            ${result !== undefined && rows(result)}
           </section>
           <section class="panel" aria-labelledby="granted-title">
             <h2 id="granted-title">Granted</h2>
-            ${scopeList(client.warehouse, login.scopes)} ${missing(signedIn)}
+            ${scopeList(client.warehouse, login.scopes)} ${missing(signedIn, id)}
           </section>
         </div>
         <aside>
@@ -184,12 +186,20 @@ function refreshes({ watch }: SignedIn): HtmlValue {
   </ul>`;
 }
 
-/** Scopes that were asked for and not granted. Those for offline access are spent at the login. */
-function missing({ login, requestedScopes }: SignedIn): HtmlValue {
-  const granted = new Set([...login.scopes, "offline_access", "refresh_token"]);
-  const lacking = requestedScopes.filter((scope) => !granted.has(scope));
-  if (lacking.length > 0)
-    return html`<p class="small">Asked for and not granted: <code>${lacking.join(" ")}</code></p>`;
+/** What was asked for and not granted, with the way to get it. */
+function missing(signedIn: SignedIn, id: string): HtmlValue {
+  const { login } = signedIn;
+  const lacking = lackingScopes(signedIn);
+  if (lacking.length > 0) {
+    const queries = lackingForQueries(signedIn).length > 0;
+    return html`<div class="warning">
+      <p>
+        <strong>Asked for and not granted:</strong> <code>${lacking.join(" ")}</code>
+        ${queries && "Queries will be refused without it."}
+      </p>
+      ${actionButton(`/login/${id}`, "Sign in and grant it")}
+    </div>`;
+  }
   if (login.scopesAssumed)
     return html`<p class="small">The server did not name them: these are the ones asked for.</p>`;
   return html`<p class="small">Everything that was asked for.</p>`;
