@@ -144,7 +144,7 @@ async function endLogin(visit: Visit): Promise<Reply> {
   if (visit.visitor === undefined) return { location: "/" };
   const result = await signOut(warehouse, visit.visitor);
   if (result !== undefined) visit.visitor.notice = describeSignOut(warehouse.name, result);
-  return { location: "/" };
+  return { location: visit.url.searchParams.get("to") === "sessions" ? "/sessions" : "/" };
 }
 
 function describeSignOut(

@@ -110,7 +110,7 @@ describe.skipIf(executablePath === undefined)("the demo in Chromium", { timeout:
     await page.getByRole("link", { name: "Watch this session" }).click();
     await page.getByRole("button", { name: "Refresh now" }).click();
     await page.getByText("generation 2, refresh token kept").waitFor();
-    await page.getByRole("link", { name: "Refresh" }).click();
+    await page.getByRole("link", { name: "Reload" }).click();
     await page.getByText("active", { exact: true }).waitFor();
     await page.close();
   });

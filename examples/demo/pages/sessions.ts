@@ -10,9 +10,14 @@ import { eventStrip, timeLine, timeLineKey } from "./time-line.ts";
 const FEW_LINES = 9;
 
 /** All sessions of one browser, side by side. */
-export function sessionsPage(warehouses: readonly DemoWarehouse[], views: readonly SessionView[]): Html {
+export function sessionsPage(
+  warehouses: readonly DemoWarehouse[],
+  views: readonly SessionView[],
+  notice: string | undefined,
+): Html {
   return layout({
     title: "Sessions, live",
+    notice,
     live: true,
     content: html`
       ${head(
@@ -61,7 +66,7 @@ export function sessionPage(view: SessionView): Html {
             ${part(parts, `${id}-log`)}
           </section>
         </div>
-        <aside>${controls(view, false)}</aside>
+        <aside>${controls(view, false)} ${exits(view)}</aside>
       </div>
       ${explanation()}
     `,
@@ -101,7 +106,7 @@ function head(title: Html, lead: Html, self: string): Html {
     </div>
     <p class="pulse">
       <span data-line="still">As of ${formatTime(Date.now())}</span>
-      <a class="button quiet" href="${self}">Refresh</a>
+      <a class="button quiet" href="${self}">Reload</a>
     </p>
   </section>`;
 }
@@ -136,7 +141,7 @@ function sessionCard(view: SessionView): Html {
     </header>
     <p class="small who">${person}</p>
     ${part(parts, `${id}-state`, "status")} ${part(parts, `${id}-line`)} ${part(parts, `${id}-facts`)}
-    ${controls(view, true)} ${part(parts, `${id}-log`)}
+    ${controls(view, true)} ${part(parts, `${id}-log`)} ${exits(view)}
   </article>`;
 }
 
@@ -259,10 +264,12 @@ function left(at: number, now: number): string {
 function log({ lines }: SessionView, most: number): Html {
   return html`<ol class="events">
     ${lines.slice(0, most).map(
-      ({ at, type, text, tone }) =>
+      ({ at, type, byYou, text, tone }) =>
         html`<li class="event-${tone}${type === undefined ? " event-you" : ""}">
           <time>${formatTime(at)}</time>
-          <span>${type === undefined ? html`<strong>you</strong>` : html`<code>${type}</code>`} ${text}</span>
+          <span
+            >${byYou && html`<strong>you</strong>`} ${type !== undefined && html`<code>${type}</code>`} ${text}</span
+          >
         </li>`,
     )}
   </ol>`;
@@ -283,6 +290,14 @@ function controls({ warehouse }: SessionView, together: boolean): Html {
       <h2 id="break-title">Break it</h2>
       <div class="keys-explained">${buttons(true)}</div>
     </section>`;
+}
+
+/** To the page with rows, and out. */
+function exits({ warehouse: { id, name } }: SessionView): Html {
+  return html`<div class="exits">
+    <a href="/warehouses/${id}">Query page of ${name}</a>
+    ${actionButton(`/warehouses/${id}/sign-out?to=sessions`, "Sign out")}
+  </div>`;
 }
 
 function button({ id, label, hint, breaks }: SessionAction, warehouse: string, together: boolean): Html {

@@ -52,7 +52,7 @@ export const SESSION_ACTIONS: readonly SessionAction[] = [
     breaks: false,
     needsFake: false,
     async run({ watch }) {
-      watch.note("asks for a refresh");
+      watch.noteDone("asked for a refresh");
       await attempt(watch, "refresh", () => watch.session.refresh());
     },
   },
@@ -72,7 +72,7 @@ export const SESSION_ACTIONS: readonly SessionAction[] = [
     needsFake: true,
     run({ watch }) {
       fakeOf(watch).expireAccessTokens();
-      watch.note("ended the access token at the warehouse; nobody was told");
+      watch.noteDone("ended the access token at the warehouse; nobody was told");
       return Promise.resolve();
     },
   },
@@ -121,7 +121,7 @@ export const SESSION_ACTIONS: readonly SessionAction[] = [
     needsFake: true,
     async run({ watch }) {
       const fake = fakeOf(watch);
-      watch.note(`killed the server for ${formatDuration(fake.outageMs)}`);
+      watch.noteDone(`killed the server for ${formatDuration(fake.outageMs)}`);
       await fake.kill();
     },
   },
@@ -143,7 +143,7 @@ async function askAtOnce({ watch }: ActionContext): Promise<void> {
   const fake = fakeOf(watch);
   fake.expireAccessTokens();
   const before = fake.refreshRequests;
-  watch.note(`ended the access token; ${String(CALLERS)} queries at once`);
+  watch.noteDone(`ended the access token, and asked ${String(CALLERS)} queries at once`);
   const outcomes = await Promise.allSettled(Array.from({ length: CALLERS }, () => query(watch)));
   const answered = outcomes.filter(({ status }) => status === "fulfilled").length;
   const sent = fake.refreshRequests - before;

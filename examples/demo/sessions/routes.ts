@@ -26,7 +26,9 @@ const ANSWER_MS = 1_500;
 
 async function showAll(visit: Visit): Promise<Reply> {
   const views = await Promise.all(watchesOf(visit).map((watch) => watch.look()));
-  return { page: sessionsPage(visit.warehouses, views), live: true };
+  const page = sessionsPage(visit.warehouses, views, visit.visitor?.notice);
+  if (visit.visitor !== undefined) visit.visitor.notice = undefined;
+  return { page, live: true };
 }
 
 async function showOne(visit: Visit): Promise<Reply> {

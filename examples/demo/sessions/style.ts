@@ -65,6 +65,8 @@ export const SESSION_STYLE = /* css */ `
 .keys-explained { display: grid; gap: 0.85rem; }
 .keys-explained form { display: grid; gap: 0.3rem; }
 .keys-explained button { width: 100%; padding: 0.5rem 0.9rem; }
+.exits { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; align-items: center; justify-content: space-between; font-size: 0.88rem; }
+.exits button { width: auto; padding: 0.4rem 0.9rem; border-radius: 8px; font-size: 0.85rem; }
 .breaks { background: color-mix(in srgb, var(--bad) 7%, transparent); border-color: color-mix(in srgb, var(--bad) 38%, transparent); color: var(--bad); }
 .breaks:hover { background: color-mix(in srgb, var(--bad) 15%, transparent); }
 button[aria-busy] { opacity: 0.55; }

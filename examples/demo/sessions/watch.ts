@@ -8,6 +8,8 @@ export interface LogLine {
   readonly at: number;
   /** The event's type; `undefined` for what a person did. */
   readonly type: SessionEvent["type"] | undefined;
+  /** Begins with "you" when it is read: `asked for a refresh`. Otherwise it is what came of it. */
+  readonly byYou: boolean;
   readonly text: string;
   readonly tone: Tone;
 }
@@ -94,9 +96,14 @@ export class SessionWatch {
     };
   }
 
-  /** Writes down what a person did, or what came of it. */
+  /** Writes down what a person did, as what follows "you". */
+  noteDone(text: string): void {
+    this.#add({ at: Date.now(), type: undefined, byYou: true, text, tone: "plain" });
+  }
+
+  /** Writes down what came of it. */
   note(text: string, tone: Tone = "plain"): void {
-    this.#add({ at: Date.now(), type: undefined, text, tone });
+    this.#add({ at: Date.now(), type: undefined, byYou: false, text, tone });
   }
 
   /** Takes an event of this session, or of its client. */
@@ -116,7 +123,7 @@ export class SessionWatch {
     if (event.type === "tokens_issued" || event.type === "refresh_succeeded" || event.type === "refresh_adopted") {
       void this.#readDue();
     }
-    this.#add({ at: event.at, type: event.type, ...describeEvent(event) });
+    this.#add({ at: event.at, type: event.type, byYou: false, ...describeEvent(event) });
   }
 
   /** Looks at the session. Refreshes nothing, and does not count as use. */
