@@ -134,7 +134,7 @@ button, .button {
 .level-read { color: var(--good); }
 .level-write { color: var(--warn); }
 .level-admin { color: var(--bad); }
-.level-unknown { color: var(--soft); }
+.level-plain, .level-unknown { color: var(--soft); }
 
 .attack { grid-template-columns: minmax(0, 1fr) auto; align-items: center; gap: 1rem 2rem; border-style: dashed; box-shadow: none; background: transparent; }
 .attack > div:first-child { display: grid; gap: 0.3rem; }

@@ -40,10 +40,8 @@ export function warehousePage(options: {
           <section class="panel" id="query" aria-labelledby="query-title">
             <h2 id="query-title">Run a query</h2>
             <pre class="sql"><code>${statement}</code></pre>
-            ${actionButton(`/warehouses/${id}/query`, "Run in this session", "primary")}
-            <p class="small">
-              It goes through ${way.name}.${way.reason !== undefined && html` ${way.reason}`}
-            </p>
+            ${actionButton(`/warehouses/${id}/query`, "Run in this session", needsSignIn(view.status) ? "quiet" : "primary")}
+            <p class="small">It goes through ${way.name}.${way.reason !== undefined && html` ${way.reason}`}</p>
             ${result !== undefined && rows(result)}
           </section>
           <section class="panel" aria-labelledby="granted-title">
