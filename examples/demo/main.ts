@@ -76,6 +76,18 @@ async function start(port: number | undefined, options: StartOptions): Promise<D
   }
 }
 
+/** How often a program of npm's looks whether its shell is still there. */
+const PARENT_MS = 500;
+
+/** npm gives a signal to its shell. Some shells, such as dash, end of it and leave the program behind. */
+function stopWithShell(stop: () => void): void {
+  if (process.env["npm_lifecycle_event"] === undefined) return;
+  const shell = process.ppid;
+  setInterval(() => {
+    if (process.ppid !== shell) stop();
+  }, PARENT_MS).unref();
+}
+
 async function main(): Promise<void> {
   const { once, help, singleUse, port, ...given } = parseArguments(process.argv.slice(2));
   if (help) {
@@ -102,6 +114,7 @@ async function main(): Promise<void> {
     void demo.close();
   };
   process.on("SIGINT", stop).on("SIGTERM", stop);
+  stopWithShell(stop);
 }
 
 try {
