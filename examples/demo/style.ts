@@ -139,7 +139,7 @@ button, .button {
 .attack { grid-template-columns: minmax(0, 1fr) auto; align-items: center; gap: 1rem 2rem; border-style: dashed; box-shadow: none; background: transparent; }
 .attack > div:first-child { display: grid; gap: 0.3rem; }
 .attack p { color: var(--soft); max-width: 46rem; text-wrap: pretty; }
-.problem { border-left: 4px solid var(--bad); }
+.problem { border-left: 4px solid var(--bad); overflow-wrap: anywhere; }
 .warning { display: grid; gap: 0.7rem; justify-items: start; padding: 0.75rem 1rem; border: 1px solid var(--line); border-left: 4px solid var(--warn); border-radius: 8px; }
 .warning p { font-size: 0.94rem; }
 .trouble { display: grid; gap: 0.6rem; }

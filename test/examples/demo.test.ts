@@ -317,6 +317,18 @@ describe("a session, live", () => {
     }
   });
 
+  test("its card leads to the query page, and out", async () => {
+    const browser = new HttpBrowser();
+    await signIn(browser, "Databricks");
+    const all = await browser.open(`${demo.origin}/sessions`);
+    const queries = await browser.click(all, "Query page of Databricks");
+    expect(textOf(queries.html)).toContain("Signed in to Databricks");
+    const out = await browser.press(all, "Sign out");
+    expect(out.url.pathname).toBe("/sessions");
+    expect(textOf(out.html)).toContain("Signed out of Databricks");
+    expect(out.html).toContain('action="/login/databricks"');
+  });
+
   test("the stream holds the parts of the page, and no secret", async () => {
     const browser = new HttpBrowser();
     const page = await openSession(browser, "Databricks");
