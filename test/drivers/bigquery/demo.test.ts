@@ -14,8 +14,8 @@ test("npm run demo -- --once --drivers goes all the way, and asks through both d
   expect(ways).toEqual([
     "snowflake-sdk 3.3.0",
     "snowflake-sdk 3.3.0",
-    "fetch",
-    "fetch",
+    "session.fetch",
+    "session.fetch",
     "@google-cloud/bigquery 8.3.1",
     "@google-cloud/bigquery 8.3.1",
   ]);
