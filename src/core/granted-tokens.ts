@@ -1,8 +1,8 @@
 import type { OAuthClient } from "./client.ts";
 import { canonicalScopes } from "./scopes.ts";
 import type { TokenAnswer } from "./token-request.ts";
-import { TokenSet } from "./token-set.ts";
-import type { ExportedTokens, WarehouseUser } from "./token-set.ts";
+import { TokenSet, UNKNOWN_END } from "./token-set.ts";
+import type { EndOfRefreshToken, GrantedTokens, WarehouseUser } from "./token-set.ts";
 
 /** Makes tokens of an answer; what it leaves out comes from what was asked and from what the warehouse is known to do. */
 export function createTokenSet(
@@ -12,8 +12,8 @@ export function createTokenSet(
   identity?: GrantedIdentity,
 ): TokenSet {
   const { refreshToken } = answer.response;
-  const end = refreshToken === undefined ? undefined : endOfRefreshToken(client, answer);
-  return TokenSet.of({ ...grantedTokens(client, answer, askedFor, identity), ...end });
+  const end = refreshToken === undefined ? UNKNOWN_END : endOfRefreshToken(client, answer);
+  return TokenSet.of(grantedTokens(client, answer, askedFor, identity), end);
 }
 
 /** Whom a checked ID token names; without one, only the answer itself may name somebody. */
@@ -29,27 +29,24 @@ export function grantedTokens(
   { response, obtainedAt }: TokenAnswer,
   askedFor: readonly string[],
   identity?: GrantedIdentity,
-): ExportedTokens {
+): GrantedTokens {
   const { accessToken, refreshToken, idToken, userName } = response;
   const lifetimeMs = response.expiresInMs ?? warehouse.accessTokenLifetimeMs;
   const named = userName === undefined ? undefined : { issuer: warehouse.issuer, id: userName, email: undefined };
   const user = identity?.user ?? named;
   return {
     accessToken,
-    ...(refreshToken !== undefined && { refreshToken }),
-    ...(idToken !== undefined && identity?.keepIdToken === true && { idToken }),
+    refreshToken,
+    idToken: identity?.keepIdToken === true ? idToken : undefined,
     tokenType: "Bearer",
     obtainedAt,
-    ...(lifetimeMs !== undefined && { expiresAt: obtainedAt + lifetimeMs }),
+    expiresAt: lifetimeMs === undefined ? undefined : obtainedAt + lifetimeMs,
     scopes: canonicalScopes(warehouse, response.scopes ?? askedFor),
     scopesAssumed: response.scopes === undefined,
-    ...(user !== undefined && { user }),
+    user,
     connectionId,
   };
 }
-
-/** When a refresh token ends, and whether the server said so. */
-export type EndOfRefreshToken = Pick<ExportedTokens, "refreshExpiresAt" | "refreshExpiresAssumed">;
 
 /** When the refresh token of a login ends: as the server says, else as the warehouse is known for. */
 export function endOfRefreshToken(
@@ -58,7 +55,9 @@ export function endOfRefreshToken(
 ): EndOfRefreshToken {
   const { refreshExpiresInMs } = response;
   const { refreshTokenLifetimeMs } = warehouse;
-  if (refreshExpiresInMs !== undefined) return { refreshExpiresAt: obtainedAt + refreshExpiresInMs };
-  if (refreshTokenLifetimeMs === undefined) return {};
+  if (refreshExpiresInMs !== undefined) {
+    return { refreshExpiresAt: obtainedAt + refreshExpiresInMs, refreshExpiresAssumed: false };
+  }
+  if (refreshTokenLifetimeMs === undefined) return UNKNOWN_END;
   return { refreshExpiresAt: obtainedAt + refreshTokenLifetimeMs, refreshExpiresAssumed: true };
 }

@@ -2,7 +2,6 @@ import { internalsOf } from "./client.ts";
 import type { OAuthClient } from "./client.ts";
 import { CallbackError, ConfigurationError, ReauthorizationRequiredError } from "./errors.ts";
 import { endOfRefreshToken, grantedTokens } from "./granted-tokens.ts";
-import type { EndOfRefreshToken } from "./granted-tokens.ts";
 import { checkIdToken, prepareIdTokenCheck } from "./id-token.ts";
 import { assertScopes, formatScopes, scopesBeyond } from "./scopes.ts";
 import { requestTokens } from "./token-request.ts";
@@ -10,7 +9,7 @@ import type { TokenAnswer } from "./token-request.ts";
 import { rescueRefreshToken } from "./token-response.ts";
 import type { TokenResponse } from "./token-response.ts";
 import { TokenSet } from "./token-set.ts";
-import type { WarehouseUser } from "./token-set.ts";
+import type { EndOfRefreshToken, WarehouseUser } from "./token-set.ts";
 import type { SignalOptions } from "./transport.ts";
 
 /** Options of {@link refreshTokens}. */
@@ -132,15 +131,21 @@ function mergeRefresh(
     user: user ?? previous.user,
     keepIdToken: user !== undefined,
   });
-  const { refreshToken, idToken } = previous;
   const narrowed = scopes !== undefined;
-  return TokenSet.of({
-    ...(refreshToken !== undefined && { refreshToken }),
-    ...(idToken !== undefined && { idToken }),
-    ...granted,
-    ...endAfterRefresh(client, previous, answer),
+  const { accessToken, tokenType, obtainedAt, expiresAt, connectionId } = granted;
+  const merged = {
+    accessToken,
+    refreshToken: granted.refreshToken ?? previous.refreshToken,
+    idToken: granted.idToken ?? previous.idToken,
+    tokenType,
+    obtainedAt,
+    expiresAt,
+    scopes: granted.scopes,
     scopesAssumed: answer.response.scopes === undefined && (previous.scopesAssumed || narrowed),
-  });
+    user: granted.user,
+    connectionId,
+  };
+  return TokenSet.of(merged, endAfterRefresh(client, previous, answer));
 }
 
 /**
@@ -180,5 +185,5 @@ function endAfterRefresh(client: OAuthClient, previous: TokenSet, answer: TokenA
   const extended = refreshExtends === "on-use" || (refreshExtends === "on-rotation" && rotated);
   const mayAssume = refreshTokenLifetimeMs !== undefined && (refreshExpiresAssumed || refreshExpiresAt === undefined);
   if (extended && mayAssume) return endOfRefreshToken(client, answer);
-  return refreshExpiresAt === undefined ? {} : { refreshExpiresAt, refreshExpiresAssumed };
+  return { refreshExpiresAt, refreshExpiresAssumed };
 }

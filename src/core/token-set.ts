@@ -1,6 +1,7 @@
 import { INSPECT, REDACTED } from "../lib/redact.ts";
-import { ConfigurationError } from "./errors.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
+import { SharedValues } from "../lib/shared-values.ts";
+import { ConfigurationError } from "./errors.ts";
 import { isScope } from "./scopes.ts";
 
 /** Whom the warehouse says it signed in. From a checked ID token (`iss` and `sub`), or from the token answer. */
@@ -53,8 +54,28 @@ export interface ExportedTokens {
   readonly connectionId: string;
 }
 
+/** When a refresh token ends, and whether that is only what the warehouse is known for. */
+export interface EndOfRefreshToken {
+  readonly refreshExpiresAt: number | undefined;
+  readonly refreshExpiresAssumed: boolean;
+}
+
+/** Nobody knows, or there is none. */
+export const UNKNOWN_END: EndOfRefreshToken = { refreshExpiresAt: undefined, refreshExpiresAssumed: false };
+
+type Optional = "refreshToken" | "idToken" | "expiresAt" | "user";
+
+/** All else that a {@link TokenSet} holds. Every member is there: in V8, objects of one shape cost a tenth. */
+export type GrantedTokens = Omit<ExportedTokens, Optional | keyof EndOfRefreshToken> & {
+  readonly [Name in Optional]: ExportedTokens[Name] | undefined;
+};
+
 /** Keeps the constructor for this module: JavaScript has no `private`. */
 const construct: unique symbol = Symbol("construct");
+
+/** What the tokens of a fleet have in common, kept once. */
+const sharedScopes = new SharedValues<readonly string[]>();
+const sharedConnectionIds = new SharedValues<string>();
 
 /** Tokens in memory. Secrets are read by name and never print: JSON, templates and inspectors see them redacted. */
 export class TokenSet {
@@ -79,18 +100,18 @@ export class TokenSet {
   /** Whom the warehouse signed in, where it says so. */
   readonly user: WarehouseUser | undefined;
 
-  private constructor(key: typeof construct, tokens: ExportedTokens) {
+  private constructor(key: typeof construct, tokens: GrantedTokens, end: EndOfRefreshToken) {
     if (key !== construct) throw invalidArgument("token sets come from exchangeCode, refreshTokens or importTokens");
     this.#accessToken = tokens.accessToken;
     this.#refreshToken = tokens.refreshToken;
     this.#idToken = tokens.idToken;
-    this.#connectionId = tokens.connectionId;
+    this.#connectionId = sharedConnectionIds.get(tokens.connectionId, () => tokens.connectionId);
     this.tokenType = tokens.tokenType;
     this.obtainedAt = tokens.obtainedAt;
     this.expiresAt = tokens.expiresAt;
-    this.refreshExpiresAt = tokens.refreshExpiresAt;
-    this.refreshExpiresAssumed = tokens.refreshExpiresAssumed ?? false;
-    this.scopes = Object.freeze([...tokens.scopes]);
+    this.refreshExpiresAt = end.refreshExpiresAt;
+    this.refreshExpiresAssumed = end.refreshExpiresAssumed;
+    this.scopes = sharedScopes.get(tokens.scopes.join(" "), () => Object.freeze([...tokens.scopes]));
     this.scopesAssumed = tokens.scopesAssumed;
     this.user = tokens.user && Object.freeze({ ...tokens.user });
     Object.freeze(this);
@@ -132,8 +153,8 @@ export class TokenSet {
   }
 
   /** @internal */
-  static of(tokens: ExportedTokens): TokenSet {
-    return new TokenSet(construct, tokens);
+  static of(tokens: GrantedTokens, end: EndOfRefreshToken): TokenSet {
+    return new TokenSet(construct, tokens, end);
   }
 
   /** @internal */
@@ -215,20 +236,19 @@ export function importTokens(value: unknown): TokenSet {
   const refreshExpiresAt = optional(read("refreshExpiresAt"), isTime, "refreshExpiresAt");
   const refreshExpiresAssumed = optional(read("refreshExpiresAssumed"), isBoolean, "refreshExpiresAssumed");
   const user = optional(read("user"), isUser, "user");
-  return TokenSet.of({
+  const granted = {
     accessToken: required(read("accessToken"), isToken, "accessToken"),
-    ...(refreshToken !== undefined && { refreshToken }),
-    ...(idToken !== undefined && { idToken }),
+    refreshToken,
+    idToken,
     tokenType,
     obtainedAt: required(read("obtainedAt"), isTime, "obtainedAt"),
-    ...(expiresAt !== undefined && { expiresAt }),
-    ...(refreshExpiresAt !== undefined && { refreshExpiresAt }),
-    ...(refreshExpiresAssumed === true && { refreshExpiresAssumed }),
+    expiresAt,
     scopes,
     scopesAssumed,
-    ...(user !== undefined && { user: { issuer: user.issuer, id: user.id, email: user.email } }),
+    user: user && { issuer: user.issuer, id: user.id, email: user.email },
     connectionId: required(read("connectionId"), isText, "connectionId"),
-  });
+  } as const;
+  return TokenSet.of(granted, { refreshExpiresAt, refreshExpiresAssumed: refreshExpiresAssumed === true });
 }
 
 function refuse(expected: string, member: string | undefined): ConfigurationError {

@@ -2,6 +2,7 @@ import type { ReauthorizationCause, ReauthorizationRequiredError } from "../core
 import { moveOn } from "./adoption.ts";
 import type { Flight } from "./flight.ts";
 import { Postponed } from "./postponed.ts";
+import { changeRecord } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
 import { keepLostTokens, takeLostTokens } from "./save-tokens.ts";
 import type { SessionEngine } from "./session-engine.ts";
@@ -31,14 +32,15 @@ export async function confirmDead(
   if (lost?.refreshToken !== undefined && lost.refreshToken !== record.tokens?.refreshToken) {
     // Where the last writer wins, the one that lost here may be the one that lives: it is tried once.
     flight.seenGeneration = record.generation + 1;
-    const revived = { ...record, generation: record.generation + 1, tokens: lost, intent: undefined };
-    await engine.writeQuietly(entry, { ...revived, state: "active", cause: undefined });
+    const generation = record.generation + 1;
+    const revived = { generation, state: "active", cause: undefined, tokens: lost, intent: undefined } as const;
+    await engine.writeQuietly(entry, changeRecord(record, revived));
     if (entry.record?.tokens !== lost) keepLostTokens(entry, lost);
     throw new Postponed(0, true);
   }
   if (record.state === "reauthorization_required") throw reauthorizationError(record.cause ?? "refresh_token_dead");
   const cause = causeOfDeath(engine, entry, flight, base, error);
-  const dead: SessionRecord = { ...record, state: "reauthorization_required", cause, intent: undefined };
+  const dead = changeRecord(record, { state: "reauthorization_required", cause, intent: undefined });
   const version = await engine.store.write(entry.key, dead, engine.freshness.storedTimes(entry, dead), entry.version);
   if (version === undefined) throw new Postponed(0, true);
   engine.apply(entry, { record: dead, version });

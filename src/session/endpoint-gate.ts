@@ -1,7 +1,7 @@
 import { OAuthError, RateLimitError } from "../core/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { Limiter } from "../lib/limiter.ts";
-import type { Release } from "../lib/limiter.ts";
+import type { LimiterPlace } from "../lib/limiter.ts";
 import { Circuit } from "./circuit.ts";
 import type { CircuitListener } from "./circuit.ts";
 import { RetryBudget } from "./retry.ts";
@@ -17,8 +17,10 @@ export interface ConcurrencyOptions {
 const DEFAULT_AT_ONCE = 10;
 const DEFAULT_PER_SECOND = 20;
 
-/** A place at the endpoint. Exactly one of its functions is called, once. */
+/** A place at the endpoint. Exactly one of `succeeded`, `failed` and `abandon` is called, once. */
 export interface Place {
+  /** Reserves the moment to send, and tells in how many milliseconds it is; nearly always 0. Called once, before sending. */
+  sendInMs(): number;
   succeeded(): void;
   failed(error: unknown): void;
   /** Nothing was sent. */
@@ -66,6 +68,19 @@ export class EndpointGate {
   }
 
   /**
+   * Gives a place if one is free and nobody waits for it.
+   *
+   * @param source As for {@link EndpointGate.request}.
+   *
+   * @throws {@link CircuitOpenError}
+   */
+  enterNow(source: unknown): Place | undefined {
+    this.#circuit.check();
+    const place = this.#limiter.acquireNow();
+    return place && this.#enter(place, source);
+  }
+
+  /**
    * Asks for a place.
    *
    * @param source What asks, for telling one failing session from an outage.
@@ -82,7 +97,7 @@ export class EndpointGate {
     const priority = options.foreground ? "foreground" : "background";
     const request = this.#limiter.request({ priority, signal: options.signal, deadlineAt });
     return {
-      granted: request.granted.then((release) => this.#enter(release, source)),
+      granted: request.granted.then((place) => this.#enter(place, source)),
       promote: () => {
         request.promote();
       },
@@ -95,17 +110,18 @@ export class EndpointGate {
   }
 
   /** The circuit has the last word: it may have opened while the request stood in line. */
-  #enter(release: Release, source: unknown): Place {
+  #enter(place: LimiterPlace, source: unknown): Place {
     try {
-      return this.#place(release, source, this.#circuit.enter());
+      return this.#place(place, source, this.#circuit.enter());
     } catch (error) {
-      release();
+      place.release();
       throw error;
     }
   }
 
-  #place(release: Release, source: unknown, isProbe: boolean): Place {
+  #place({ startInMs, release }: LimiterPlace, source: unknown, isProbe: boolean): Place {
     return {
+      sendInMs: startInMs,
       succeeded: () => {
         release();
         this.#budget.refund();

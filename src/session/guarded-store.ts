@@ -1,7 +1,7 @@
 import { OAuthError, StoreError } from "../core/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
-import { formatRecord, parseRecord } from "./record.ts";
+import { formatRecord, readRecord } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
 import type { Lease, StoredRecord, TokenStore } from "./store.ts";
 
@@ -50,7 +50,7 @@ export class GuardedStore {
   /** @throws {@link StoreError} */
   async read(key: string): Promise<VersionedRecord | undefined> {
     const found = await this.#call("read", (until) => this.#store.read(key, optionsWith(until, {})));
-    return found && { record: parseRecord(found.record.value), version: found.version };
+    return found && { record: readRecord(found.record), version: found.version };
   }
 
   /**
@@ -62,7 +62,7 @@ export class GuardedStore {
   async readToReplace(key: string): Promise<Replaceable> {
     try {
       const found = await this.#call("read", (until) => this.#store.read(key, optionsWith(until, {})));
-      return found === undefined ? {} : { ...recordOf(found.record.value), version: found.version };
+      return found === undefined ? {} : { ...recordOf(found.record), version: found.version };
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       await this.#call("delete", (until) => this.#store.delete(key, optionsWith(until, {})));
@@ -145,19 +145,35 @@ export class GuardedStore {
   }
 }
 
-/** Adds the signal, made when a store looks at it: making one costs more than all else here, and few stores look. */
+/** What a store is called with: the signal is made when a store looks at it, for making one costs more than all else. */
+class StoreOptions {
+  declare readonly signal: AbortSignal;
+  readonly #until: AbortController;
+
+  constructor(until: AbortController, options: object) {
+    this.#until = until;
+    // Of its own and enumerable, for a store that copies what it gets.
+    Object.defineProperty(this, "signal", { configurable: true, enumerable: true, get: StoreOptions.#signal });
+    Object.assign(this, options);
+  }
+
+  static #signal(this: StoreOptions): AbortSignal {
+    return this.#until.signal;
+  }
+}
+
+/** Adds the signal. */
 function optionsWith<Options extends object>(
   until: AbortController,
   options: Options,
 ): Options & { readonly signal: AbortSignal } {
-  const signal = { configurable: true, enumerable: true, get: () => until.signal };
-  return Object.defineProperty(options, "signal", signal) as Options & { readonly signal: AbortSignal };
+  return new StoreOptions(until, options) as StoreOptions & Options;
 }
 
 /** The record, or why the text is none. */
-function recordOf(text: string): Pick<Replaceable, "record" | "unreadable"> {
+function recordOf(stored: StoredRecord): Pick<Replaceable, "record" | "unreadable"> {
   try {
-    return { record: parseRecord(text) };
+    return { record: readRecord(stored) };
   } catch (error) {
     if (isUnreadable(error)) return { unreadable: error };
     throw error;

@@ -55,7 +55,8 @@ class MemoryStore implements TokenStore {
   ): Promise<string | undefined> {
     if (this.#living(key)?.version !== ifVersion) return Promise.resolve(undefined);
     const version = String(this.#nextVersion++);
-    this.#records.set(key, { record: Object.freeze({ ...record }), version });
+    // What nobody can change any more needs no copy.
+    this.#records.set(key, { record: Object.isFrozen(record) ? record : Object.freeze({ ...record }), version });
     this.#dropDead();
     return Promise.resolve(version);
   }

@@ -31,8 +31,7 @@ export class RefreshGuard {
   }
 
   count(entry: SessionEntry): void {
-    entry.guardLeft = this.#leftOf(entry, this.#limitOf(entry)) - 1;
-    entry.guardAt = this.#clock.monotonic();
+    entry.guardFullAt = Math.max(entry.guardFullAt, this.#clock.monotonic()) + HOUR_MS / this.#limitOf(entry);
   }
 
   #limitOf({ record, staleAt }: SessionEntry): number {
@@ -40,9 +39,8 @@ export class RefreshGuard {
     return this.#maxPerHour ?? maxRefreshesPerHour(usedMs);
   }
 
-  #leftOf(entry: SessionEntry, limit: number): number {
-    if (Number.isNaN(entry.guardLeft)) return limit;
-    const gained = ((this.#clock.monotonic() - entry.guardAt) / HOUR_MS) * limit;
-    return Math.min(limit, entry.guardLeft + gained);
+  #leftOf({ guardFullAt }: SessionEntry, limit: number): number {
+    const missing = (Math.max(0, guardFullAt - this.#clock.monotonic()) / HOUR_MS) * limit;
+    return limit - missing;
   }
 }

@@ -25,7 +25,8 @@ export async function replaceRecord(
     const found = await engine.store.readToReplace(entry.key);
     const { record: before, version: ifVersion } = found;
     const generation = Math.max(before?.generation ?? 0, entry.generation) + 1;
-    const record: SessionRecord = { ...make(before), generation, intent: undefined };
+    const { state, cause, tokens, rotates, loginAt, revokeLate } = make(before);
+    const record = { generation, state, cause, tokens, rotates, loginAt, intent: undefined, revokeLate };
     const times = engine.freshness.storedTimes(entry, record);
     const version = await engine.store.write(entry.key, record, times, ifVersion);
     if (version === undefined) continue;

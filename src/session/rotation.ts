@@ -123,6 +123,8 @@ async function takePlace(engine: SessionEngine, entry: SessionEntry, flight: Fli
     if (!flight.foreground || waitMs < leftMs) throw new Postponed(waitMs, false);
     throw new RateLimitError("rate_limited", "too many refreshes wait for this token endpoint", Math.ceil(waitMs));
   }
+  const free = gate.enterNow(entry);
+  if (free !== undefined) return free;
   const { signal } = flight.cancel;
   const request = gate.request(entry, { foreground: flight.foreground, signal, waitMs: 2 * MAX_WAIT_UNDER_LEASE_MS });
   flight.waitsFor(request);

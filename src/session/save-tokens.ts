@@ -1,6 +1,7 @@
-import { OAuthError, StoreError, TokenSet, exportTokens, revokeTokens } from "../core/index.ts";
+import { OAuthError, StoreError, exportTokens, importTokens, revokeTokens } from "../core/index.ts";
+import type { TokenSet } from "../core/index.ts";
 import { backoffDelay } from "../lib/backoff.ts";
-import { fingerprintOf, isReplacedBy } from "./record.ts";
+import { changeRecord, fingerprintOf, isReplacedBy } from "./record.ts";
 import type { Intent, SessionRecord } from "./record.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
@@ -107,11 +108,8 @@ async function trySave(engine: SessionEngine, entry: SessionEntry, unsaved: Unsa
     }
     // Somebody wrote something else into the record; the refresh token in it is the one we spent.
     const generation = Math.max(record.generation, stored.record.generation + 1);
-    unsaved.record = {
-      ...record,
-      generation,
-      intent: mayHaveSent(engine, stored.record) ? traceOf(engine, record) : undefined,
-    };
+    const intent = mayHaveSent(engine, stored.record) ? traceOf(engine, record) : undefined;
+    unsaved.record = changeRecord(record, { generation, intent });
     unsaved.ifVersion = stored.version;
   }
   throw new StoreError("store_unavailable", "the record changed under every try to save it", "write");
@@ -171,5 +169,5 @@ function keepSaving(engine: SessionEngine, entry: SessionEntry, unsaved: Unsaved
 
 /** Puts another refresh token into tokens whose access token stays. */
 export function replaceRefreshToken(tokens: TokenSet, refreshToken: string): TokenSet {
-  return TokenSet.of({ ...exportTokens(tokens), refreshToken });
+  return importTokens({ ...exportTokens(tokens), refreshToken });
 }

@@ -5,7 +5,6 @@ import type { Flight } from "./flight.ts";
 import type { SessionRecord } from "./record.ts";
 import { formatSessionKey, parseLocalKey } from "./session-key.ts";
 import type { SessionIdentity } from "./session-key.ts";
-import type { TokenSession } from "./token-session.ts";
 import type { Trouble } from "./trouble.ts";
 import type { UnsavedTokens } from "./unsaved-tokens.ts";
 
@@ -41,11 +40,8 @@ export class SessionEntry {
   unsaved: UnsavedTokens | undefined = undefined;
   /** A token that a server refused and that was replaced or is being replaced: refused again, it is not news. */
   rejectedToken: string | undefined = undefined;
-  /** Refreshes left to this session, and when that was counted, monotonic milliseconds. */
-  guardLeft: number;
-  guardAt: number;
-  /** What applications hold of it. One for each session, and not for each call. */
-  handle: TokenSession | undefined = undefined;
+  /** When the guard has forgotten all refreshes of this session, monotonic milliseconds. */
+  guardFullAt: number;
   /** No longer the one that the manager knows. */
   evicted = false;
 
@@ -53,9 +49,8 @@ export class SessionEntry {
     this.connection = connection;
     this.localKey = localKey;
     this.usedAt = usedAt;
-    this.readAt = this.quickUntil = this.staleAt = this.expiredAt = -Infinity;
-    this.quickFrom = this.guardAt = 0;
-    this.guardLeft = NaN;
+    this.readAt = this.quickUntil = this.staleAt = this.expiredAt = this.guardFullAt = -Infinity;
+    this.quickFrom = 0;
   }
 
   get key(): string {

@@ -124,10 +124,10 @@ export class SessionFreshness {
     const renewable = record.state === "active" && (entry.obtain !== undefined || tokens.refreshToken !== undefined);
     const { dueAt } = this.of(entry, tokens);
     const end = tokens.refreshToken === undefined ? tokens.expiresAt : tokens.refreshExpiresAt;
-    return {
-      ...(renewable && dueAt !== undefined && { dueAt }),
-      ...(end !== undefined && { deleteAfter: Math.max(end, now) + DELETE_MARGIN_MS }),
-    };
+    const times: { dueAt?: number; deleteAfter?: number } = {};
+    if (renewable && dueAt !== undefined) times.dueAt = dueAt;
+    if (end !== undefined) times.deleteAfter = Math.max(end, now) + DELETE_MARGIN_MS;
+    return times;
   }
 
   /** When the longest life of this login is over, epoch milliseconds. */

@@ -4,7 +4,7 @@ import type { Place } from "./endpoint-gate.ts";
 import type { Flight } from "./flight.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 import { Postponed } from "./postponed.ts";
-import { attemptsOf, fingerprintOf } from "./record.ts";
+import { attemptsOf, changeRecord, fingerprintOf } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
 import { MIN_SCHEDULED_LIFETIME_MS } from "./refresh-policy.ts";
 import { renewTokens } from "./renew-tokens.ts";
@@ -65,27 +65,37 @@ async function prepare(
   engine: SessionEngine,
   entry: SessionEntry,
   flight: Flight,
-  { lease, version }: Permit,
+  { lease, place, version }: Permit,
 ): Promise<Payment> {
   // A logout or a login in this process came while the line was long.
   if (entry.version !== version) throw new Postponed(0, true);
   const base = entry.record;
   const isAnnounced = base !== undefined && mayRotate(entry);
   if (isAnnounced) await announce(engine, entry, base);
+  const { version: announced } = entry;
   try {
+    await takeTurn(engine, flight, place);
     if (!lease.isOurs) {
       throw new StoreError("lease_lost", "the lease ended before anything was sent: this process was paused", "lease");
     }
     engine.assertOpen();
+    // A logout or a login in this process came before its turn.
+    if (entry.version !== announced) throw new Postponed(0, true);
   } catch (error) {
     // What was announced and not sent did not happen.
-    if (isAnnounced) await engine.writeQuietly(entry, base);
+    if (isAnnounced && entry.version === announced) await engine.writeQuietly(entry, base);
     throw error;
   }
   if (!flight.history.announced) engine.emit(entry, { type: "refresh_started", reason: flight.reason });
   flight.history.announced = true;
   const generation = Math.max(entry.generation, flight.seenGeneration) + 1;
   return { lease, base, version: entry.version, generation, sentAt: engine.clock.monotonic() };
+}
+
+/** Those whose announcements were written at the same moment leave one by one all the same (requirements R-65). */
+async function takeTurn(engine: SessionEngine, flight: Flight, place: Place): Promise<void> {
+  const waitMs = place.sendInMs();
+  if (waitMs > 0) await engine.sleep(waitMs, { keepAlive: flight.foreground, signal: flight.cancel.signal });
 }
 
 /** Writes down what is about to be done: proof that the store can be written, and a trace if we do not come back. */
@@ -97,7 +107,7 @@ async function announce(engine: SessionEngine, entry: SessionEntry, base: Sessio
     attempts: attemptsOf(base) + 1,
     fingerprint: fingerprintOf(base.tokens?.refreshToken ?? ""),
   };
-  const record = { ...base, intent };
+  const record = changeRecord(base, { intent });
   const times = engine.freshness.storedTimes(entry, record);
   const version = await engine.store.write(entry.key, record, times, entry.version);
   if (version === undefined) throw new Postponed(0, true);
@@ -171,7 +181,7 @@ async function afterFailure(
     const tokens = replaceRefreshToken(base.tokens, rescued);
     const generation = Math.max(base.generation, flight.seenGeneration) + 1;
     flight.history.ambiguousSends = 0;
-    const record = { ...base, generation, tokens, rotates: true, intent: undefined };
+    const record = changeRecord(base, { generation, tokens, rotates: true, intent: undefined });
     const sentRefreshToken = base.tokens.refreshToken;
     const unsaved = { record, ifVersion: version, sentRefreshToken, lease, attempts: 0 };
     if (await saveTokens(engine, entry, unsaved)) flight.seenGeneration = generation;

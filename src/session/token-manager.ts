@@ -16,7 +16,7 @@ import { incapableStore } from "./session-errors.ts";
 import { SessionEngine } from "./session-engine.ts";
 import type { ResolveClient } from "./session-directory.ts";
 import type { Background } from "./session-engine.ts";
-import type { Obtain, SessionEntry } from "./session-entry.ts";
+import type { Obtain } from "./session-entry.ts";
 import { checkIdentity, parseSessionKey } from "./session-key.ts";
 import type { SessionIdentity } from "./session-key.ts";
 import { statusOf } from "./session-status.ts";
@@ -151,7 +151,7 @@ export class TokenManager {
     }));
     const { expiresAt, scopes } = tokens;
     this.#engine.emit(entry, { type: "tokens_issued", expiresAt, scopes });
-    return this.#sessionOf(entry);
+    return TokenSession.of(this.#engine, entry);
   }
 
   /** Gives the session. Reads nothing; the same identity is the same flight. */
@@ -160,7 +160,7 @@ export class TokenManager {
     const obtain = options?.obtain;
     const entry = this.#engine.directory.entryOf(this.#engine.directory.connectionOf(client), checkIdentity(identity));
     if (obtain !== undefined) entry.obtain = obtain;
-    return this.#sessionOf(entry);
+    return TokenSession.of(this.#engine, entry);
   }
 
   /**
@@ -225,9 +225,5 @@ export class TokenManager {
       throw new ConfigurationError("config_invalid", `there is no event "${type}"; "*" hears all`, "type");
     }
     return this.#events.on(type, listener as (event: SessionEvent) => void);
-  }
-
-  #sessionOf(entry: SessionEntry): TokenSession {
-    return (entry.handle ??= TokenSession.of(this.#engine, entry));
   }
 }

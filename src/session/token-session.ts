@@ -247,8 +247,8 @@ export class TokenSession implements TokenSource {
 
   /** An idle session leaves memory while handles on it live on; they find the one that took its place. */
   #current(): SessionEntry {
-    const { evicted, connection, identity, obtain } = this.#entry;
-    if (evicted) {
+    if (this.#entry.evicted) {
+      const { connection, identity, obtain } = this.#entry;
       this.#entry = this.#engine.directory.entryOf(connection, identity);
       this.#entry.obtain ??= obtain;
     }

@@ -19,9 +19,6 @@ const PER_SECOND = countOf("FLEET_PER_SECOND", 10);
 /** Part of the minute over which due sessions of a restart are spread. */
 const SPREAD = countOf("FLEET_SPREAD", 0.02);
 
-/** `concurrency.atOnce`, as it is by default. */
-const AT_ONCE = 10;
-
 const LONG_AGO_MS = 7_200_000;
 const LOGINS_AT_ONCE = 200;
 
@@ -82,10 +79,11 @@ onEachStore(
           const perWorker = [...new Set(log.map(({ by }) => by))].map((name) =>
             busiestSecond(log.filter(({ by }) => by === name).map(({ sentAt }) => sentAt)),
           );
-          // A place in the line is given before the announcement is written: those that wait for the store may leave together.
-          expect(Math.max(...perWorker)).toBeLessThanOrEqual(PER_SECOND + AT_ONCE);
+          // One more: a request that left late, by its timer, is closer to the next.
+          expect(Math.max(...perWorker)).toBeLessThanOrEqual(PER_SECOND + 1);
           const arrived = busiestSecond(log.map(({ arrivedAt }) => arrivedAt));
-          expect(arrived).toBeLessThanOrEqual(PROCESSES * (PER_SECOND + AT_ONCE));
+          // What was held up on the way may arrive with what follows.
+          expect(arrived).toBeLessThanOrEqual(PROCESSES * PER_SECOND * 2);
           const durationMs =
             Math.max(...log.map(({ sentAt }) => sentAt)) - Math.min(...log.map(({ sentAt }) => sentAt));
           expect(all).toBeLessThanOrEqual(PROCESSES * (PER_SECOND * (1 + durationMs / 1_000) + 1));

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
 import type { Clock } from "../../src/lib/clock.ts";
 import { Limiter } from "../../src/lib/limiter.ts";
-import type { LimiterOptions, LimiterRequestOptions, Release } from "../../src/lib/limiter.ts";
+import type { LimiterOptions, LimiterPlace, LimiterRequestOptions } from "../../src/lib/limiter.ts";
 
 /** A monotonic clock that moves when told, with the timers that were set on it. */
 class StepClock implements Clock {
@@ -66,7 +66,8 @@ class DeadlineError extends Error {
 interface Asked {
   started: number | undefined;
   error: unknown;
-  release: Release | undefined;
+  release: LimiterPlace["release"] | undefined;
+  startInMs: LimiterPlace["startInMs"] | undefined;
   readonly promote: (deadlineAt?: number) => void;
 }
 
@@ -91,15 +92,17 @@ function setUp(options: Partial<LimiterOptions> = {}): {
         started: undefined,
         error: undefined,
         release: undefined,
+        startInMs: undefined,
         promote: (deadlineAt) => {
           request.promote(deadlineAt);
         },
       };
       request.granted.then(
-        (release) => {
+        ({ release, startInMs }) => {
           started.push(name);
           asked.started = clock.time;
           asked.release = release;
+          asked.startInMs = startInMs;
         },
         (error: unknown) => {
           asked.error = error;
@@ -522,11 +525,32 @@ describe("Limiter", () => {
     );
   });
 
+  it("R-65 places whose holders come to their start together start one by one", async () => {
+    const { clock, ask } = setUp({ atOnce: 5, perSecond: 10 });
+    const asked = ["a", "b", "c", "d", "e"].map((name) => ask(name));
+    await clock.advance(5_000);
+    expect(asked.map(({ startInMs }) => startInMs?.())).toEqual([0, 100, 200, 300, 400]);
+  });
+
+  it("R-33 a place that starts when it is given does not wait", async () => {
+    const { clock, limiter } = setUp({ atOnce: 10, perSecond: 20 });
+    const waits: number[] = [];
+    for (let index = 0; index < 100; index += 1) {
+      void limiter.acquire().then(({ startInMs, release }) => {
+        waits.push(startInMs());
+        release();
+      });
+    }
+    await clock.advance(60_000);
+    expect(waits).toHaveLength(100);
+    expect(Math.max(...waits)).toBeLessThan(1e-6);
+  });
+
   it("R-10 drains 10 000 at no more than the configured rate", async () => {
     const { clock, limiter } = setUp({ atOnce: 10, perSecond: 20 });
     const starts: number[] = [];
     for (let index = 0; index < 10_000; index += 1) {
-      void limiter.acquire({ priority: "background" }).then((release) => {
+      void limiter.acquire({ priority: "background" }).then(({ release }) => {
         starts.push(clock.time);
         release();
       });

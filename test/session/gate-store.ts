@@ -122,7 +122,8 @@ export function gateStore(clock: Clock, { durable = true }: { readonly durable?:
     write(key, record, options) {
       lastKey = key;
       return pass(stepOf(record), async () => {
-        const version = await inner.write(key, record, options);
+        // A copy, as everything that leaves the process: its text is written and read.
+        const version = await inner.write(key, { ...record }, options);
         if (version !== undefined) history.push({ record, version });
         return version;
       });

@@ -1,8 +1,9 @@
 // What a store keeps: requirements S-033, S-079, R-24, R-45.
+import { inspect } from "node:util";
 import { describe, expect, test } from "vitest";
 import { StoreError, exportTokens } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
-import { fingerprintOf, formatRecord, parseRecord } from "../../src/session/record.ts";
+import { fingerprintOf, formatRecord, parseRecord, readRecord } from "../../src/session/record.ts";
 import type { SessionRecord } from "../../src/session/record.ts";
 import { acmeServer } from "./acme-room.ts";
 
@@ -50,6 +51,20 @@ describe("record", () => {
   test("carries its times beside the text, and only those", () => {
     expect(formatRecord(TOMBSTONE, { dueAt: 5, deleteAfter: 6 })).toMatchObject({ dueAt: 5, deleteAfter: 6 });
     expect(Object.keys(formatRecord(TOMBSTONE, {}))).toEqual(["value"]);
+  });
+
+  test("is written as text only for a store that looks at it", () => {
+    const stored = formatRecord(RECORD, { dueAt: 5 });
+    expect(readRecord(stored)).toBe(RECORD);
+    expect(Object.isFrozen(stored)).toBe(true);
+    const copy = { ...stored };
+    expect(copy).toEqual({ value: expect.any(String) as string, dueAt: 5 });
+    expect(readRecord(copy)).not.toBe(RECORD);
+    expect(plain(readRecord(copy))).toEqual(plain(RECORD));
+  });
+
+  test("S-082 on its way to a store it prints no secret", () => {
+    expect(inspect(formatRecord(RECORD, {}), { showHidden: true })).not.toContain(tokens.accessToken);
   });
 
   test("names its format", () => {

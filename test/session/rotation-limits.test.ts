@@ -1,5 +1,6 @@
 // How long a refresh waits, how often it is repeated, and what ends it: DESIGN 6, requirements R-21, R-32, R-33, R-42.
 import { refreshTokens } from "warehouse-oauth";
+import type { TokenSession } from "warehouse-oauth";
 import { describe, expect, test } from "vitest";
 import { withoutCoordination } from "./gate-store.ts";
 import { HOUR, follow, gate, issuedAt, openScene, run, saveElsewhere } from "./scene.ts";
@@ -180,6 +181,66 @@ describe("the line of an endpoint (R-33)", () => {
     expect(await scene.store.takeLease(1_000)).toBeUndefined();
     await scene.clock.advance(5_000);
     expect(refreshed.state).toBe("fulfilled");
+  });
+});
+
+/** Ten sessions whose announcements the store writes at the same moment. */
+async function announcedTogether(): Promise<{
+  readonly scene: Scene;
+  readonly lastSession: TokenSession;
+  readonly callers: readonly Outcome<string>[];
+}> {
+  const scene = await openScene({ manager: { concurrency: { atOnce: 10, perSecond: 10 } } });
+  const { clock, fake, client, manager, store } = scene;
+  const sessions: TokenSession[] = [];
+  const logIn = async (subject: string): Promise<TokenSession> => {
+    const session = await manager.save(client, { subject }, await fake.issueTokens({ client, subject }));
+    sessions.push(session);
+    return session;
+  };
+  for (let index = 0; index < 9; index += 1) await logIn(`user${String(index)}`);
+  const lastSession = await logIn("grace");
+  await clock.advance(HOUR);
+  const writes = sessions.map(() => store.hold("intent"));
+  const callers = sessions.map((session) => follow(session.getAccessToken()));
+  await clock.advance(2_000);
+  for (const { reached, open } of writes) {
+    await reached;
+    open();
+  }
+  await clock.advance(0);
+  return { scene, lastSession, callers };
+}
+
+describe("the turn to send (R-65)", () => {
+  test("R-65 what was announced in one moment is sent at the rate all the same", async () => {
+    const { scene, callers } = await announcedTogether();
+    expect(scene.refreshes()).toHaveLength(1);
+    await scene.clock.advance(450);
+    expect(scene.refreshes()).toHaveLength(5);
+    await scene.clock.advance(450);
+    expect(scene.refreshes()).toHaveLength(10);
+    expect(callers.map(({ state }) => state)).toEqual(Array.from({ length: 10 }, () => "fulfilled"));
+  });
+
+  test("R-65 S-047 a logout before its turn: nothing is sent, nothing is written over the tombstone", async () => {
+    const { scene, lastSession, callers } = await announcedTogether();
+    await run(scene.clock, lastSession.forget(), 1);
+    scene.store.steps.length = 0;
+    await scene.clock.advance(2_000);
+    expect(callers[9]?.error).toMatchObject({ code: "reauthorization_required" });
+    expect(scene.refreshes()).toHaveLength(9);
+    expect(await lastSession.status()).toEqual({ state: "revoked" });
+  });
+
+  test("R-65 R-11 a manager that closes before its turn takes the announcement back", async () => {
+    const { scene, callers } = await announcedTogether();
+    const closed = follow(scene.manager.close());
+    await scene.clock.advance(2_000);
+    expect(closed.value).toEqual({ unsaved: [] });
+    expect(scene.refreshes()).toHaveLength(1);
+    expect(callers.slice(1).map(({ error }) => error?.code)).toEqual(Array.from({ length: 9 }, () => "manager_closed"));
+    expect(scene.store.stored()?.intent).toBeUndefined();
   });
 });
 

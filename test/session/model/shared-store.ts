@@ -120,7 +120,8 @@ export class SharedStore {
     const after = parseRecord(record.value);
     this.#watcher.onWrite(by, kept && parseRecord(kept.record.value), after);
     this.#before.set(key, kept);
-    this.#kept.set(key, { record, version });
+    // A copy, as everything that leaves the process: its text is written and read.
+    this.#kept.set(key, { record: { ...record }, version });
     this.#lastWritten.set(by, after);
     return version;
   }
