@@ -4,6 +4,7 @@ import { internalsOf } from "./client.ts";
 import type { OAuthClient } from "./client.ts";
 import { ConfigurationError } from "./errors.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
+import { assertKnownOptions } from "./known-options.ts";
 import { createPkce } from "./pkce.ts";
 import { assertScopes, canonicalScopes, formatScopes, parseScopes } from "./scopes.ts";
 import type { SignalOptions } from "./transport.ts";
@@ -153,10 +154,7 @@ function resolveLogin<Login extends object>(
   const { scopes = warehouse.defaultScopes, ...others } = login as LoginOptions;
   assertScopes(scopes, "scopes");
   if (warehouse.authorizationParameters === undefined) {
-    const [unknown] = Object.keys(others);
-    if (unknown !== undefined) {
-      throw new ConfigurationError("config_invalid", `"${unknown}" is no option of a login at this warehouse`, unknown);
-    }
+    assertKnownOptions(others, "a login at this warehouse", []);
     return { scopes: canonicalScopes(warehouse, scopes), extra: {} };
   }
   const { scope, ...extra } = warehouse.authorizationParameters(login, { scopes, clientId, redirectUri });

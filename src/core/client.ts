@@ -7,6 +7,7 @@ import { assertSecure, isLoopbackHttp, isPlainUrl } from "./endpoint-url.ts";
 import { ConfigurationError } from "./errors.ts";
 import { globalFetch } from "../lib/global-fetch.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
+import { assertKnownOptions } from "./known-options.ts";
 import type { Fetch } from "./transport.ts";
 import { isWarehouse } from "./warehouse.ts";
 import type { Warehouse } from "./warehouse.ts";
@@ -222,13 +223,7 @@ export function assertPorts({ fetch, clock }: { readonly fetch?: unknown; readon
 }
 
 function assertOptions<Login>(options: ClientOptions<Login>): void {
-  if (typeof options !== "object" || (options as unknown) === null)
-    throw invalidArgument("createClient takes an object");
-  for (const name of Object.keys(options)) {
-    if (!OPTIONS.has(name)) {
-      throw new ConfigurationError("config_invalid", `"${name}" is no option of createClient`, name);
-    }
-  }
+  assertKnownOptions(options, "createClient", OPTIONS);
   if (!isWarehouse(options.warehouse)) {
     throw invalidArgument('"warehouse" must come from defineWarehouse, discover or an adapter');
   }

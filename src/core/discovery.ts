@@ -5,6 +5,7 @@ import { assertPorts } from "./client.ts";
 import { isLoopbackHttp, isPlainUrl, parseEndpoint } from "./endpoint-url.ts";
 import { ConfigurationError } from "./errors.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
+import { assertKnownOptions } from "./known-options.ts";
 import { loadMetadata } from "./metadata.ts";
 import type { Metadata } from "./metadata.ts";
 import type { Fetch, SignalOptions } from "./transport.ts";
@@ -96,12 +97,7 @@ const OPTIONS: ReadonlySet<string> = new Set<keyof DiscoverOptions>([
 ]);
 
 function assertOptions(options: DiscoverOptions): void {
-  if (typeof options !== "object" || (options as unknown) === null)
-    throw invalidArgument('"options" must be an object');
-  const unknown = Object.keys(options).find((name) => !OPTIONS.has(name));
-  if (unknown !== undefined) {
-    throw new ConfigurationError("config_invalid", `"${unknown}" is no option of discover`, unknown);
-  }
+  assertKnownOptions(options, "discover", OPTIONS);
   assertPorts(options);
 }
 

@@ -46,6 +46,7 @@ export type {
 export type { Clock } from "../lib/clock.ts";
 export { invalidArgument } from "../lib/invalid-argument.ts";
 export { missingScopes, requireScopes } from "./granted-scopes.ts";
+export { assertKnownOptions } from "./known-options.ts";
 export { clientCredentials, exchangeToken, jwtBearer } from "./machine-grants.ts";
 export type { ClientCredentialsOptions, ExchangeTokenOptions, JwtBearerOptions } from "./machine-grants.ts";
 export { createPkce } from "./pkce.ts";

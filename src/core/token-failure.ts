@@ -44,6 +44,8 @@ const TRANSIENT_STATUSES: ReadonlySet<number> = new Set([408, 421, 425, 500, 502
 export interface FailedRequest {
   readonly grant: Grant;
   readonly warehouse: Pick<Warehouse<never>, "classifyTokenError">;
+  /** The client has neither a secret nor a key. */
+  readonly isPublic: boolean;
 }
 
 /**
@@ -88,7 +90,7 @@ function classifiedByWarehouse(
  * Makes the error for an answer that is not a success. Nothing the server wrote reaches the message but a known code.
  */
 export function createTokenFailure(
-  { grant, warehouse }: FailedRequest,
+  { grant, warehouse, isPublic }: FailedRequest,
   answer: Answer,
   body: Readonly<Record<string, unknown>> | undefined,
   now: number,
@@ -126,12 +128,14 @@ export function createTokenFailure(
         `${answered}: a person must sign in again`,
         details,
       );
-    case "client_rejected":
+    case "client_rejected": {
+      const absent = isPublic ? 'neither "clientSecret" nor "clientAuthentication" was given; ' : "";
       return new TokenEndpointError(
         "client_auth_failed",
-        `${answered}: look at the client id, its secret or key, how it is sent, and the network policy it is under`,
+        `${answered}: ${absent}look at the client id, its secret or key, how it is sent, and the network policy it is under`,
         details,
       );
+    }
     case "dead_grant":
       return deadGrant(grant, answered, details);
     case "fatal":

@@ -68,7 +68,12 @@ export async function requestTokens(client: OAuthClient, request: TokenRequest):
   const json = parseJson(answer.text);
   const body = asJsonObject(json);
   if (answer.status < 200 || answer.status > 299 || isErrorInDisguise(body)) {
-    throw createTokenFailure({ grant: request.grant, warehouse }, answer, body, known.clock.now());
+    throw createTokenFailure(
+      { grant: request.grant, warehouse, isPublic: known.isPublic },
+      answer,
+      body,
+      known.clock.now(),
+    );
   }
   return { response: readTokenResponse(warehouse, request, answer, json), obtainedAt };
 }

@@ -1,7 +1,7 @@
 import { Agent as HttpAgent, request as requestHttp } from "node:http";
 import type { ClientRequest, IncomingMessage, RequestOptions } from "node:http";
 import { Agent as HttpsAgent, request as requestHttps } from "node:https";
-import { ConfigurationError, invalidArgument, isLoopbackHttp } from "../core/index.ts";
+import { ConfigurationError, assertKnownOptions, invalidArgument, isLoopbackHttp } from "../core/index.ts";
 import type { Fetch } from "../core/index.ts";
 import { LightResponse } from "./light-response.ts";
 
@@ -68,11 +68,7 @@ export function nodeTransport(options: NodeTransportOptions = {}): NodeTransport
 }
 
 function assertOptions(options: NodeTransportOptions): void {
-  if (typeof options !== "object" || (options as unknown) === null)
-    throw invalidArgument("nodeTransport takes an object");
-  for (const name of Object.keys(options)) {
-    if (!OPTIONS.has(name)) throw new ConfigurationError("config_invalid", `"${name}" is no option here`, name);
-  }
+  assertKnownOptions(options, "nodeTransport", OPTIONS);
   const { maxSockets, ca } = options;
   if (maxSockets !== undefined && !(Number.isInteger(maxSockets) && maxSockets >= 1)) {
     throw new ConfigurationError("config_invalid", '"maxSockets" must be a whole number of 1 or more', "maxSockets");

@@ -24,7 +24,7 @@ export async function confirmDead(
   const token = moveOn(engine, entry, flight, await engine.read(entry));
   if (token !== undefined) return token;
   const { record } = entry;
-  if (record === undefined || record.state === "revoked") throw absentError();
+  if (record === undefined || record.state === "revoked") throw absentError(record);
   // The one that was answered dead is no longer the one that is stored, and only the stored one counts.
   if (record.state === "active" && record.tokens?.refreshToken !== base.tokens?.refreshToken)
     throw new Postponed(0, true);

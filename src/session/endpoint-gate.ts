@@ -15,7 +15,8 @@ export interface ConcurrencyOptions {
 }
 
 const DEFAULT_AT_ONCE = 10;
-const DEFAULT_PER_SECOND = 20;
+/** Of {@link ConcurrencyOptions}. */
+export const DEFAULT_PER_SECOND = 20;
 
 /** A place at the endpoint. Exactly one of `succeeded`, `failed` and `abandon` is called, once. */
 export interface Place {

@@ -145,29 +145,13 @@ export class GuardedStore {
   }
 }
 
-/** What a store is called with: the signal is made when a store looks at it, for making one costs more than all else. */
-class StoreOptions {
-  declare readonly signal: AbortSignal;
-  readonly #until: AbortController;
-
-  constructor(until: AbortController, options: object) {
-    this.#until = until;
-    // Of its own and enumerable, for a store that copies what it gets.
-    Object.defineProperty(this, "signal", { configurable: true, enumerable: true, get: StoreOptions.#signal });
-    Object.assign(this, options);
-  }
-
-  static #signal(this: StoreOptions): AbortSignal {
-    return this.#until.signal;
-  }
-}
-
-/** Adds the signal. */
+/** Adds the signal, made when a store looks at it: making one costs more than all else here, and few stores look. */
 function optionsWith<Options extends object>(
   until: AbortController,
   options: Options,
 ): Options & { readonly signal: AbortSignal } {
-  return new StoreOptions(until, options) as StoreOptions & Options;
+  const signal = { configurable: true, enumerable: true, get: () => until.signal };
+  return Object.defineProperty(options, "signal", signal) as Options & { readonly signal: AbortSignal };
 }
 
 /** The record, or why the text is none. */

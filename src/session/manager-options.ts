@@ -1,4 +1,4 @@
-import { ConfigurationError, invalidArgument } from "../core/index.ts";
+import { ConfigurationError, assertKnownOptions, invalidArgument } from "../core/index.ts";
 import type { ConcurrencyOptions } from "./endpoint-gate.ts";
 import type { RefreshOptions } from "./refresh-policy.ts";
 import { DEFAULT_RETRY } from "./retry.ts";
@@ -52,12 +52,7 @@ export function retryPolicyOf(options: RetryOptions = {}): RetryPolicy {
  * @throws {@link ConfigurationError} `config_invalid`; TypeError `invalid_argument`.
  */
 export function assertOptions(options: TokenManagerOptions): void {
-  if (typeof options !== "object" || (options as unknown) === null)
-    throw invalidArgument("TokenManager takes an object");
-  for (const name of Object.keys(options)) {
-    if (!OPTIONS.has(name))
-      throw new ConfigurationError("config_invalid", `"${name}" is no option of TokenManager`, name);
-  }
+  assertKnownOptions(options, "TokenManager", OPTIONS);
   const { background, leaseTtlMs, refresh, retry, concurrency } = options;
   assertStore(options.store);
   assertMembers("refresh", refresh, REFRESH_OPTIONS);

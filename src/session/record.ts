@@ -46,11 +46,19 @@ export function isReplacedBy(record: SessionRecord, known: SessionRecord | undef
  * Gives a record in which some members are others. Not a spread: in V8 that gives each of a million records a hidden class
  * of its own, which is larger than the record.
  */
-export function changeRecord(
-  { generation, state, cause, tokens, rotates, loginAt, intent, revokeLate }: SessionRecord,
-  changes: Partial<SessionRecord>,
-): SessionRecord {
-  return Object.assign({ generation, state, cause, tokens, rotates, loginAt, intent, revokeLate }, changes);
+export function changeRecord(record: SessionRecord, changes: Partial<SessionRecord>): SessionRecord {
+  const pick = <Name extends keyof SessionRecord>(name: Name): SessionRecord[Name] =>
+    Object.hasOwn(changes, name) ? (changes as SessionRecord)[name] : record[name];
+  return {
+    generation: pick("generation"),
+    state: pick("state"),
+    cause: pick("cause"),
+    tokens: pick("tokens"),
+    rotates: pick("rotates"),
+    loginAt: pick("loginAt"),
+    intent: pick("intent"),
+    revokeLate: pick("revokeLate"),
+  };
 }
 
 /** The only format so far. A later one is read by later versions; an unknown one is refused, never guessed. */
@@ -61,13 +69,16 @@ const STATES: ReadonlySet<unknown> = new Set(["active", "reauthorization_require
 /** What a store gets: the secret text of a record, written when the store looks at it. One in this process never does. */
 class WrittenRecord implements StoredRecord {
   declare readonly value: string;
+  declare readonly dueAt?: number;
+  declare readonly deleteAfter?: number;
   readonly #record: SessionRecord;
 
-  constructor(record: SessionRecord, times: Omit<StoredRecord, "value">) {
+  constructor(record: SessionRecord, { dueAt, deleteAfter }: Omit<StoredRecord, "value">) {
     this.#record = record;
     // Of its own and enumerable, for a store that copies what it gets.
     Object.defineProperty(this, "value", { enumerable: true, get: WrittenRecord.#write });
-    Object.assign(this, times);
+    if (dueAt !== undefined) this.dueAt = dueAt;
+    if (deleteAfter !== undefined) this.deleteAfter = deleteAfter;
     Object.freeze(this);
   }
 

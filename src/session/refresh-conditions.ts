@@ -13,9 +13,9 @@ export function assertRenewable(engine: SessionEngine, entry: SessionEntry, flig
   engine.assertGuard(entry);
   const { record } = entry;
   // Signed out while this was under way: only who asks after that begins anew.
-  if (record?.state === "revoked" && record.generation > flight.seenGeneration) throw absentError();
+  if (record?.state === "revoked" && record.generation > flight.seenGeneration) throw absentError(record);
   if (entry.obtain !== undefined) return;
-  if (record === undefined || record.state === "revoked") throw absentError();
+  if (record === undefined || record.state === "revoked") throw absentError(record);
   if (record.state === "reauthorization_required") throw reauthorizationError(record.cause ?? "refresh_token_dead");
   if (record.tokens?.refreshToken === undefined) throw reauthorizationError("refresh_token_absent");
   if (TokenSet.connectionIdOf(record.tokens) !== entry.connection.connectionId) {

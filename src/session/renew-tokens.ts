@@ -32,7 +32,7 @@ export async function renewTokens(
     return attemptRefresh(client, base.tokens, { tolerateLifetime: true });
   }
   const { obtain } = entry;
-  if (obtain === undefined) throw absentError();
+  if (obtain === undefined) throw absentError(base);
   const deadline = new AbortController();
   const message = `"obtain" gave no tokens within ${String(OBTAIN_WITHIN_MS)} ms`;
   const tokens = await inTime(

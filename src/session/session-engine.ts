@@ -13,7 +13,7 @@ import type { Connection } from "./connection.ts";
 import { DueSessions } from "./due-sessions.ts";
 import { refreshDue } from "./refresh-due.ts";
 import { EndingNotices } from "./ending-notices.ts";
-import { EndpointGate } from "./endpoint-gate.ts";
+import { DEFAULT_PER_SECOND, EndpointGate } from "./endpoint-gate.ts";
 import type { ConcurrencyOptions } from "./endpoint-gate.ts";
 import type { EventHub, OwnConnectionEvent, OwnSessionEvent, RefreshReason } from "./events.ts";
 import { Flight } from "./flight.ts";
@@ -106,7 +106,10 @@ export class SessionEngine {
     this.#events = options.events;
     this.#concurrency = options.concurrency;
     this.#guard = new RefreshGuard(clock, refresh.maxPerHour);
-    const dueSessions = resolveClient === undefined ? undefined : new DueSessions(this);
+    const dueSessions =
+      resolveClient === undefined
+        ? undefined
+        : new DueSessions(this, options.concurrency.perSecond ?? DEFAULT_PER_SECOND);
     this.scheduler = new RefreshScheduler(clock, random, {
       onDue: (entry) => {
         refreshDue(this, entry);

@@ -1,9 +1,11 @@
 import { ConfigurationError, ReauthorizationRequiredError, StoreError } from "../core/index.ts";
 import type { ReauthorizationCause } from "../core/index.ts";
+import type { SessionRecord } from "./record.ts";
 
 /** The error of a session that nobody signed in, or that was signed out. */
-export function absentError(): ReauthorizationRequiredError {
-  return new ReauthorizationRequiredError("refresh_token_absent", "there are no tokens for this session; sign in");
+export function absentError(record: SessionRecord | undefined): ReauthorizationRequiredError {
+  const why = record?.state === "revoked" ? "this session was signed out" : "there are no tokens for this session";
+  return new ReauthorizationRequiredError("refresh_token_absent", `${why}; sign in`);
 }
 
 const CAUSES: Readonly<Record<ReauthorizationCause, string>> = {

@@ -151,7 +151,7 @@ async function keep(
   const sentRefreshToken = base?.tokens?.refreshToken;
   const isOurs = await saveTokens(engine, entry, { record, ifVersion: version, sentRefreshToken, lease, attempts: 0 });
   engine.countRefresh(entry);
-  if (entry.record?.state !== "active" || entry.accessToken === undefined) throw absentError();
+  if (entry.record?.state !== "active" || entry.accessToken === undefined) throw absentError(entry.record);
   if (!isOurs) {
     engine.emit(entry, { type: "refresh_adopted" });
     return entry.accessToken;

@@ -269,6 +269,10 @@ function storeErrorOf(error: unknown, operation: Operation): unknown {
     const message = "a token file was cut, changed, or put in another's place; sign in again to replace it";
     return new StoreError("decrypt_failed", message, operation);
   }
+  if (code === "ENOTDIR") {
+    const message = 'something on the way to "directory" is a file and no folder (ENOTDIR); correct its path';
+    return new StoreError("cache_permissions", message, operation);
+  }
   if (PERMISSION_CODES.has(code)) {
     const message =
       `"directory" cannot be used (${code}): it and all in it must be plain folders and files of yours with modes 0700 and 0600, ` +

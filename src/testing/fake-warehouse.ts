@@ -1,5 +1,6 @@
 import {
   ConfigurationError,
+  assertKnownOptions,
   createAuthorizationRequest,
   createClient,
   defineWarehouse,
@@ -17,7 +18,7 @@ import { DEFAULT_USER } from "./authorization-endpoint.ts";
 import { FakeServer, connectionError, dropOf } from "./fake-server.ts";
 import type { Fault } from "./fault.ts";
 import type { FakeRequest } from "./request-log.ts";
-import { findTicket } from "./sign-in-page.ts";
+import { findTicket, unescapeHtml } from "./sign-in-page.ts";
 import { randomSecret, type FakeGrant } from "./token-ledger.ts";
 import type { TrustedIssuer } from "./trusted-assertions.ts";
 import type { WarehouseProfile } from "./warehouse-profile.ts";
@@ -36,6 +37,15 @@ export interface FakeOptions {
   readonly rows?: readonly Readonly<Record<string, string | number | boolean | null>>[];
 }
 
+/** The members of {@link FakeOptions}, for those who know more of them. */
+export const FAKE_OPTIONS: readonly (keyof FakeOptions)[] = [
+  "clock",
+  "accessTokenLifetimeMs",
+  "refreshTokenLifetimeMs",
+  "refreshRotation",
+  "rows",
+];
+
 /** What a registration may say. */
 export interface RegisterOptions<Login extends object> {
   /** Default is a new one. */
@@ -53,6 +63,16 @@ export interface RegisterOptions<Login extends object> {
   /** Checks the assertions of `privateKeyJwt` (RS256). The client then has no secret. */
   readonly publicKey?: CryptoKey;
 }
+
+const REGISTER_OPTIONS: readonly (keyof RegisterOptions<never>)[] = [
+  "clientId",
+  "redirectUri",
+  "public",
+  "login",
+  "clientSecret",
+  "clientAuthentication",
+  "publicKey",
+];
 
 /** A warehouse in memory, stricter than the real one. */
 export interface FakeWarehouse<in Login extends object> {
@@ -166,6 +186,7 @@ function viewOf<Login extends object>(view: View<Login>): FakeWarehouse<Login> {
   });
 
   const register = (options: RegisterOptions<Login> = {}): OAuthClient<Login> => {
+    assertKnownOptions(options, "register", REGISTER_OPTIONS);
     const { redirectUri = DEFAULT_REDIRECT_URI, login, clientAuthentication, publicKey } = options;
     const id = options.clientId ?? `${definition.clientId}-${randomSecret().slice(0, 8)}`;
     if (options.public === true && (options.clientSecret ?? clientAuthentication ?? publicKey) !== undefined) {
@@ -361,11 +382,11 @@ function rotationOf(rotation: RefreshRotation | undefined): RefreshRotation | un
 
 /** Text of a page of the fake, without markup. */
 function refusedSignIn(status: number, page: string): ConfigurationError {
-  const text = page
+  const words = page
     .replace(/<style>.*?<\/style>|<title>.*?<\/title>|<[^>]*>/gs, " ")
     .replace(/\s+/g, " ")
-    .trim()
-    .slice(0, 400);
+    .trim();
+  const text = unescapeHtml(words).slice(0, 400);
   return new ConfigurationError(
     "config_invalid",
     `the fake refused the authorization request with status ${String(status)}, on a page, as the warehouse would: ${text}`,

@@ -7,6 +7,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import type { ReadableStream } from "node:stream/web";
+import { assertKnownOptions } from "../core/index.ts";
 import { dropOf } from "./fake-server.ts";
 import type { FakeWarehouse } from "./fake-warehouse.ts";
 
@@ -46,6 +47,7 @@ export async function listen<Login extends object>(
   fake: FakeWarehouse<Login>,
   options: ListenOptions = {},
 ): Promise<ListeningFake<Login>> {
+  assertKnownOptions(options, "listen", ["port"]);
   let origin = "";
   const server = createServer((incoming, outgoing) => {
     serve(fake, origin, incoming, outgoing).catch(() => {

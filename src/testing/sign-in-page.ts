@@ -16,6 +16,15 @@ export function escapeHtml(text: string): string {
   return text.replace(MARKUP, (character) => ENTITIES[character] ?? "");
 }
 
+/** Gives back the text that {@link escapeHtml} made harmless. */
+export function unescapeHtml(html: string): string {
+  return html.replace(/&[#\w]+;/g, (entity) => CHARACTERS.get(entity) ?? entity);
+}
+
+const CHARACTERS: ReadonlyMap<string, string> = new Map(
+  Object.entries(ENTITIES).map(([character, entity]) => [entity, character]),
+);
+
 /** No script, no frame, nothing from elsewhere. `form-action` is absent: it would also stop the redirect to the application. */
 const PAGE_HEADERS: Readonly<Record<string, string>> = {
   "content-type": "text/html; charset=utf-8",

@@ -13,8 +13,33 @@ export interface StoreBench {
   readonly prefix: string;
 }
 
-/** What is promised, and what checks it. */
-export type StoreCase = readonly [name: string, check: (bench: StoreBench) => Promise<void>];
+/** What a store need not have. */
+export type StoreExtra = "lease" | "due" | "keys";
+
+/** What is promised, what checks it, and what a store must have for it. */
+export type StoreCase = readonly [name: string, check: (bench: StoreBench) => Promise<void>, needs?: StoreExtra];
+
+/** What a case works with that needs such a method. */
+type BenchWith<Extra extends StoreExtra> = StoreBench & {
+  readonly store: TokenStore & Required<Pick<TokenStore, Extra>>;
+};
+
+/** A case for stores that have this method. One that lacks it says so, or the case fails: nothing passes unchecked. */
+export function caseFor<Extra extends StoreExtra>(
+  needs: Extra,
+  name: string,
+  check: (bench: BenchWith<Extra>) => Promise<void>,
+): StoreCase {
+  const checkIfThere = async (bench: StoreBench): Promise<void> => {
+    expect(hasMethod(bench, needs), `the store has no "${needs}"; if that is meant, say so: lacks: ["${needs}"]`);
+    await check(bench);
+  };
+  return [name, checkIfThere, needs];
+}
+
+function hasMethod<Extra extends StoreExtra>(bench: StoreBench, name: Extra): bench is BenchWith<Extra> {
+  return bench.store[name] !== undefined;
+}
 
 /** Calls have a deadline in the manager; here they only must not need one to be absent. */
 export const NO_OPTIONS: SignalOptions = Object.freeze({});

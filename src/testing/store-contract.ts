@@ -1,3 +1,4 @@
+import { assertKnownOptions } from "../core/index.ts";
 import type { TokenStore } from "../session/store.ts";
 import { NO_OPTIONS, expect, put } from "./store-case.ts";
 import type { StoreBench, StoreCase } from "./store-case.ts";
@@ -14,6 +15,8 @@ export interface StoreContractOptions {
   open(): TokenStore | Promise<TokenStore>;
   /** A second call of `open` sees the same data. Default is `false`. */
   readonly shared?: boolean;
+  /** Methods that the store does not have: what is said of them is left out. One that is missing and not named here fails. */
+  readonly lacks?: readonly ("lease" | "due" | "keys")[];
   /**
    * Runs {@link raceStore} on the same data in another process, and gives its report. Without it nothing is raced between
    * processes.
@@ -28,8 +31,8 @@ const ROUNDS = 25;
 const LONG_LEASE_MS = 60_000;
 
 /**
- * Lists what every store must do, with what it says it can: compare-and-set where `capabilities` names it, leases, `due`
- * and `keys` where it has the methods. Uses keys of its own and deletes them. Leases are tested by real time.
+ * Lists what every store must do, with what it says it can: compare-and-set where `capabilities` names it; leases, `due`
+ * and `keys` unless `lacks` names them. Uses keys of its own and deletes them. Leases are tested by real time.
  *
  * @example
  *
@@ -46,10 +49,13 @@ const LONG_LEASE_MS = 60_000;
  * ```
  */
 export function storeContract(options: StoreContractOptions): readonly ContractCase[] {
+  assertKnownOptions(options, "storeContract", ["open", "shared", "lacks", "elsewhere"]);
   const cases: StoreCase[] = [...RECORD_CASES, ...LEASE_CASES, ...LIST_CASES, RACE_CASE];
   if (options.shared === true) cases.push(...SHARED_CASES);
   if (options.elsewhere !== undefined) cases.push(raceElsewhere(options.elsewhere));
-  return Object.freeze(cases.map(([name, check]) => Object.freeze({ name, run: () => runCase(options, check) })));
+  const { lacks = [] } = options;
+  const wanted = cases.filter(([, , needs]) => needs === undefined || !lacks.includes(needs));
+  return Object.freeze(wanted.map(([name, check]) => Object.freeze({ name, run: () => runCase(options, check) })));
 }
 
 async function runCase(options: StoreContractOptions, check: StoreCase[1]): Promise<void> {

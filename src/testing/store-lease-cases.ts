@@ -1,6 +1,6 @@
 import { systemClock } from "../lib/clock.ts";
 import type { Lease, TokenStore } from "../session/store.ts";
-import { NO_OPTIONS, RACERS, expect, put, sleep } from "./store-case.ts";
+import { NO_OPTIONS, RACERS, caseFor, expect, put, sleep } from "./store-case.ts";
 import type { StoreCase } from "./store-case.ts";
 
 /** Long enough that no slow test machine loses it, and never waited for. */
@@ -19,67 +19,55 @@ const LEASE_POLL_MS = 50;
 
 /** Leases, for stores that have them. */
 export const LEASE_CASES: readonly StoreCase[] = [
-  [
-    "a lease has one holder, for its key only, until it is released",
-    async ({ store, key }) => {
-      if (store.lease === undefined) return;
-      const options = { ttlMs: LONG_LEASE_MS };
-      const [lease, ...others] = await race(store, key());
-      expect(lease !== undefined && others.length === 0, `${String(others.length + 1)} hold one lease`);
-      const elsewhere = await store.lease(key("other"), options);
-      expect(elsewhere !== undefined, "a lease of one key keeps another key");
-      await elsewhere.release();
-      expect(await lease.renew(LONG_LEASE_MS), "a lease that is held was not renewed");
-      expect((await store.lease(key(), options)) === undefined, "a held lease was given away");
-      await put(store, key(), { value: "written under a lease" });
-      await lease.release();
-      const next = await store.lease(key(), options);
-      expect(next !== undefined, "a released lease cannot be got");
-      await lease.release();
-      expect(!(await lease.renew(LONG_LEASE_MS)), "a released lease was renewed");
-      expect((await store.lease(key(), options)) === undefined, "an old holder released the new one's lease");
-      await next.release();
-    },
-  ],
-  [
-    "a lease ends by time, and its old holder has no part in it any more",
-    async ({ store, key }) => {
-      if (store.lease === undefined) return;
-      const old = await store.lease(key(), { ttlMs: SHORT_LEASE_MS });
-      expect(old !== undefined, "a free lease cannot be got");
-      const until = systemClock.monotonic() + LEASE_PATIENCE_MS;
-      let holders: Lease[] = [];
-      while (holders.length === 0 && systemClock.monotonic() < until) {
-        await sleep(LEASE_POLL_MS);
-        holders = await race(store, key());
-      }
-      const [next, ...others] = holders;
-      expect(next !== undefined, "a lease whose holder died never became free");
-      expect(others.length === 0, `${String(holders.length)} took over one lease`);
-      expect(!(await old.renew(LONG_LEASE_MS)), "a lost lease was renewed");
-      await old.release();
-      expect((await store.lease(key(), { ttlMs: LONG_LEASE_MS })) === undefined, "a lost lease released the new one");
-      expect(await next.renew(LONG_LEASE_MS), "the new holder lost its lease to the old one");
-      await next.release();
-    },
-  ],
-  [
-    "a lease that is renewed goes on from then",
-    async ({ store, key }) => {
-      if (store.lease === undefined) return;
-      const { lease, ttlMs } = await renewedInTime(store, key);
-      await sleep(ttlMs + LEASE_POLL_MS);
-      expect(
-        (await store.lease(key(), { ttlMs: LONG_LEASE_MS })) === undefined,
-        "a renewed lease ended as if it were not",
-      );
-      await lease.release();
-    },
-  ],
-  [
+  caseFor("lease", "a lease has one holder, for its key only, until it is released", async ({ store, key }) => {
+    const options = { ttlMs: LONG_LEASE_MS };
+    const [lease, ...others] = await race(store, key());
+    expect(lease !== undefined && others.length === 0, `${String(others.length + 1)} hold one lease`);
+    const elsewhere = await store.lease(key("other"), options);
+    expect(elsewhere !== undefined, "a lease of one key keeps another key");
+    await elsewhere.release();
+    expect(await lease.renew(LONG_LEASE_MS), "a lease that is held was not renewed");
+    expect((await store.lease(key(), options)) === undefined, "a held lease was given away");
+    await put(store, key(), { value: "written under a lease" });
+    await lease.release();
+    const next = await store.lease(key(), options);
+    expect(next !== undefined, "a released lease cannot be got");
+    await lease.release();
+    expect(!(await lease.renew(LONG_LEASE_MS)), "a released lease was renewed");
+    expect((await store.lease(key(), options)) === undefined, "an old holder released the new one's lease");
+    await next.release();
+  }),
+  caseFor("lease", "a lease ends by time, and its old holder has no part in it any more", async ({ store, key }) => {
+    const old = await store.lease(key(), { ttlMs: SHORT_LEASE_MS });
+    expect(old !== undefined, "a free lease cannot be got");
+    const until = systemClock.monotonic() + LEASE_PATIENCE_MS;
+    let holders: Lease[] = [];
+    while (holders.length === 0 && systemClock.monotonic() < until) {
+      await sleep(LEASE_POLL_MS);
+      holders = await race(store, key());
+    }
+    const [next, ...others] = holders;
+    expect(next !== undefined, "a lease whose holder died never became free");
+    expect(others.length === 0, `${String(holders.length)} took over one lease`);
+    expect(!(await old.renew(LONG_LEASE_MS)), "a lost lease was renewed");
+    await old.release();
+    expect((await store.lease(key(), { ttlMs: LONG_LEASE_MS })) === undefined, "a lost lease released the new one");
+    expect(await next.renew(LONG_LEASE_MS), "the new holder lost its lease to the old one");
+    await next.release();
+  }),
+  caseFor("lease", "a lease that is renewed goes on from then", async ({ store, key }) => {
+    const { lease, ttlMs } = await renewedInTime(store, key);
+    await sleep(ttlMs + LEASE_POLL_MS);
+    expect(
+      (await store.lease(key(), { ttlMs: LONG_LEASE_MS })) === undefined,
+      "a renewed lease ended as if it were not",
+    );
+    await lease.release();
+  }),
+  caseFor(
+    "lease",
     "a lease does not hang on the record: it is kept when that is replaced or deleted",
     async ({ store, key }) => {
-      if (store.lease === undefined) return;
       const version = await put(store, key(), { value: "before" });
       const lease = await store.lease(key(), { ttlMs: LONG_LEASE_MS });
       expect(lease !== undefined, "a free lease cannot be got");
@@ -89,7 +77,7 @@ export const LEASE_CASES: readonly StoreCase[] = [
       expect(await lease.renew(LONG_LEASE_MS), "deleting a record took the lease from its holder");
       await lease.release();
     },
-  ],
+  ),
 ];
 
 /** Takes a short lease and renews it for long; one that is longer where the machine was too slow for it. */

@@ -23,7 +23,12 @@ interface Made {
 }
 
 const make = (grant: Grant, { status = 400, body, headers }: Made = {}): ReturnType<typeof createTokenFailure> =>
-  createTokenFailure({ grant, warehouse: NONE }, { status, headers: new Headers(headers), text: "" }, body, NOW);
+  createTokenFailure(
+    { grant, warehouse: NONE, isPublic: false },
+    { status, headers: new Headers(headers), text: "" },
+    body,
+    NOW,
+  );
 
 describe("section 2.4: OAuth codes", () => {
   it.each<[string, TokenFailureClass]>([
@@ -108,7 +113,7 @@ describe("R-23 the warehouse's own view", () => {
       [500, true],
     ] as const) {
       const answer = { status, headers: new Headers(), text: "" };
-      const request = { grant: "refresh_token", warehouse: { classifyTokenError } } as const;
+      const request = { grant: "refresh_token", warehouse: { classifyTokenError }, isPublic: false } as const;
       const run = (): unknown => createTokenFailure(request, answer, undefined, 0);
       expect(run).toThrow(ConfigurationError);
       expect(run).toThrow(
@@ -116,6 +121,15 @@ describe("R-23 the warehouse's own view", () => {
       );
       expect(run).not.toThrow(/secret-text/);
     }
+  });
+
+  it("S-049 tells a client without a secret that it has none", () => {
+    const body = { error: "invalid_client" };
+    const answer = { status: 401, headers: new Headers(), text: "" };
+    const failure = (isPublic: boolean): string =>
+      createTokenFailure({ grant: "refresh_token", warehouse: NONE, isPublic }, answer, body, NOW).message;
+    expect(failure(true)).toContain('neither "clientSecret" nor "clientAuthentication" was given');
+    expect(failure(false)).not.toContain("was given");
   });
 
   it("sees grant, status, code and body", () => {
@@ -127,7 +141,7 @@ describe("R-23 the warehouse's own view", () => {
     };
     const body = { error: "invalid_grant", error_subtype: "invalid_rapt" };
     createTokenFailure(
-      { grant: "refresh_token", warehouse },
+      { grant: "refresh_token", warehouse, isPublic: false },
       { status: 400, headers: new Headers(), text: "" },
       body,
       NOW,

@@ -40,7 +40,7 @@ export async function startPostgres(): Promise<Service> {
         stdio: "ignore",
       },
     );
-    await untilReady(server, port);
+    await untilReady("PostgreSQL", server, () => acceptsLogins(port));
     return server;
   };
   let server = await launch();
@@ -63,18 +63,18 @@ export async function startPostgres(): Promise<Service> {
 }
 
 /** Asks as a client does: the port is open before the server takes anybody. */
-async function untilReady(server: ChildProcess, port: number): Promise<void> {
+export async function untilReady(name: string, server: ChildProcess, isReady: () => Promise<boolean>): Promise<void> {
   const giveUpAt = Date.now() + STARTS_WITHIN_MS;
   while (Date.now() < giveUpAt) {
-    if (server.exitCode !== null) throw new Error(`PostgreSQL ended with ${String(server.exitCode)}`);
-    if (await acceptsLogins(port)) return;
+    if (server.exitCode !== null) throw new Error(`${name} ended with ${String(server.exitCode)}`);
+    if (await isReady()) return;
     await wait(50);
   }
-  throw new Error("PostgreSQL did not start in time");
+  throw new Error(`${name} did not start in time`);
 }
 
 /** Sends a startup message of protocol 3.0 and looks for the authentication answer ("R"), not the error ("E"). */
-function acceptsLogins(port: number): Promise<boolean> {
+export function acceptsLogins(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1");
     const done = (answer: boolean): void => {
@@ -103,8 +103,8 @@ async function findPrograms(): Promise<string | undefined> {
   return newest === undefined ? undefined : join(VERSIONS, newest, "bin");
 }
 
-/** PostgreSQL refuses to run as root; Debian makes it a user. */
-async function unprivilegedUser(): Promise<{ readonly uid: number; readonly gid: number } | undefined> {
+/** PostgreSQL and PgBouncer refuse to run as root; Debian makes them a user. */
+export async function unprivilegedUser(): Promise<{ readonly uid: number; readonly gid: number } | undefined> {
   if (process.getuid?.() !== 0) return undefined;
   const users = await readFile("/etc/passwd", "utf8");
   const [, , uid, gid] = /^postgres:.*$/m.exec(users)?.[0].split(":") ?? [];

@@ -132,7 +132,7 @@ describe("what is not taken up", () => {
   });
 
   test("more of them than fit into one look do not hide the rest", async () => {
-    await leave(1_100, server.register("gone"), "gone");
+    await leave(10_100, server.register("gone"), "gone");
     await clock.advance(SECOND);
     await leave(3);
     await clock.advance(HOUR);
@@ -244,6 +244,41 @@ describe("several processes", () => {
     await clock.advance(3 * MINUTE);
     expect(rotating.calls).toHaveLength(20);
     expect(new Set(rotating.calls.map(({ refreshToken }) => refreshToken)).size).toBe(20);
+  });
+
+  test("R-65 R-10 ten processes share a thousand out: none takes up more than it may refresh in a minute", async () => {
+    const rotating = acmeServer(clock, { refreshRotation: "single-use" });
+    rotating.answer = ({ refreshToken }) =>
+      success(`of ${refreshToken}`, { refresh_token: `${refreshToken}+`, expires_in: 36_000 });
+    await leave(1_000, rotating.client);
+    await clock.advance(HOUR);
+    const resolved: number[] = [];
+    for (let process = 0; process < 10; process++) {
+      resolved.push(0);
+      const resolveClient = (): OAuthClient => {
+        resolved[process] = (resolved[process] ?? 0) + 1;
+        return rotating.client;
+      };
+      open({ resolveClient, concurrency: { perSecond: 2 } }).start();
+    }
+    await clock.advance(59 * SECOND);
+    expect(Math.max(...resolved)).toBeLessThanOrEqual(120);
+    expect(rotating.calls.length).toBeGreaterThan(500);
+    await clock.advance(5 * MINUTE);
+    expect(rotating.calls).toHaveLength(1_000);
+    expect(new Set(rotating.calls.map(({ refreshToken }) => refreshToken)).size).toBe(1_000);
+  });
+
+  test("R-10 the share is counted for each client: one with many sessions does not hold up another", async () => {
+    const other = server.register("other");
+    await leave(200);
+    await leave(5, other, "rare");
+    await clock.advance(HOUR);
+    const resolveClient = ({ clientId }: SessionDescription) => (clientId === "other" ? other : server.client);
+    open({ resolveClient, concurrency: { perSecond: 1 } }).start();
+    await clock.advance(MINUTE);
+    const refreshed = server.calls.map(({ refreshToken }) => refreshToken);
+    expect(refreshed.filter((token) => token.startsWith("rare"))).toHaveLength(5);
   });
 
   test("R-65 what another process refreshed since the list was made is not refreshed again", async () => {

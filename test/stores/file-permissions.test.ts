@@ -14,7 +14,7 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileStore } from "warehouse-oauth/stores/file";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openFileProcesses } from "./file-processes.ts";
@@ -94,6 +94,14 @@ describe.skipIf(IS_WINDOWS)("S-096 modes and owners (skipped on Windows, which h
     }
     expect(await all(directory).catch(() => [])).toEqual(before);
   };
+
+  test("a file on the way to the directory is named as what it is", async () => {
+    const file = join(newDirectory(), "file");
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, "");
+    const reading = fileStore({ directory: join(file, "tokens") }).read(KEY, {});
+    await expect(reading).rejects.toThrow("is a file and no folder");
+  });
 
   test.each([0o755, 0o710, 0o701, 0o770])(
     "a folder with mode %i is refused, and nothing in it touched",

@@ -20,7 +20,12 @@ if (mode === "absent") {
   }
 } else {
   const index = mode === "index" ? { index: fileStore({ directory }) } : {};
-  for (const { name, run } of storeContract({ open: () => keychainStore({ service, ...index }), shared: true })) {
+  const lacks = mode === "index" ? [] : (["lease", "due", "keys"] as const);
+  for (const { name, run } of storeContract({
+    open: () => keychainStore({ service, ...index }),
+    shared: true,
+    lacks,
+  })) {
     if (!new RegExp(cases).test(name)) continue;
     await run().then(
       () => {

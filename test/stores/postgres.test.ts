@@ -7,6 +7,7 @@ import { ConfigurationError, StoreError } from "warehouse-oauth";
 import { postgresMigration, postgresStore } from "warehouse-oauth/stores/postgres";
 import type { PostgresQueryClient, PostgresStore } from "warehouse-oauth/stores/postgres";
 import { storeContract } from "warehouse-oauth/testing";
+import { noPgBouncer, startPgBouncer } from "../services/pgbouncer.ts";
 import { noPostgres, startPostgres } from "../services/postgres.ts";
 import type { Service } from "../services/service.ts";
 import { buildRacer } from "./elsewhere.ts";
@@ -306,6 +307,25 @@ describe.skipIf(noPostgres !== undefined)(`postgresStore on PostgreSQL ${noPostg
     for (const { name, run } of cases.filter(({ name }) => /lease|race|racing|version/.test(name))) {
       test(name, run);
     }
+  });
+
+  describe.skipIf(noPgBouncer !== undefined)(`behind PgBouncer in transaction mode ${noPgBouncer ?? ""}`, () => {
+    let pooler: Awaited<ReturnType<typeof startPgBouncer>>;
+    let unprepared: postgres.Sql;
+    beforeAll(async () => {
+      pooler = await startPgBouncer(service);
+      // Prepared statements belong to a connection, and PgBouncer hands them on since 1.21 only.
+      unprepared = postgres(pooler.url, { max: 4, prepare: false });
+    });
+    afterAll(async () => {
+      await unprepared.end();
+      await pooler.stop();
+    });
+
+    const withPg = { open: () => postgresStore({ client: openPool({ connectionString: pooler.url }) }), shared: true };
+    for (const { name, run } of storeContract(withPg)) test(`pg: ${name}`, run);
+    const withPostgres = { open: () => postgresStore({ client: unprepared }), shared: true };
+    for (const { name, run } of storeContract(withPostgres)) test(`postgres: ${name}`, run);
   });
 
   describe("with a database that is serializable by default", () => {

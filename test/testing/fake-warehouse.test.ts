@@ -15,6 +15,7 @@ import {
   type OAuthClient,
 } from "warehouse-oauth";
 import { fakeBigQuery, fakeDatabricks, fakeSnowflake, manualClock } from "warehouse-oauth/testing";
+import { listen } from "warehouse-oauth/testing/http";
 import { query } from "./data-api.ts";
 import { bodyOf, Wire } from "./wire.ts";
 
@@ -33,6 +34,23 @@ describe("with this library", () => {
         { user: "ada", clientId: fake.client.clientId, scopes: tokens.scopes, refreshes: 1, revoked: false },
       ]);
     }
+  });
+
+  it("refuses options that it does not have: a misspelt lifetime would be the usual one", async () => {
+    const misspelt = { accessTokenLifetime: 60_000 } as object;
+    for (const make of [fakeSnowflake, fakeDatabricks, fakeBigQuery]) {
+      expect(() => make(misspelt)).toThrow(expect.objectContaining({ option: "accessTokenLifetime" }));
+    }
+    const fake = fakeSnowflake();
+    expect(() => fake.register({ secret: "s" } as object)).toThrow(expect.objectContaining({ option: "secret" }));
+    await expect(listen(fake, { ports: 4100 } as object)).rejects.toMatchObject({ option: "ports" });
+  });
+
+  it("says in words what its page says: no markup is left in the error", async () => {
+    const fake = fakeSnowflake();
+    const url = new URL((await createAuthorizationRequest(fake.client)).url);
+    url.searchParams.set("scope", "a<b>&'c'");
+    await expect(fake.signIn(url, { user: "ada" })).rejects.toThrow("The requested scope is invalid: a<b>&'c'");
   });
 
   it("says who signed in: by username at Snowflake, by ID token elsewhere", async () => {

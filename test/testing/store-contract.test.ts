@@ -309,6 +309,25 @@ const openings: readonly [string, string, () => () => TokenStore][] = [
 ];
 
 describe("storeContract", () => {
+  it.each(["lease", "due", "keys"] as const)("passes nothing that a store without %s cannot show", async (method) => {
+    const open = (): TokenStore => {
+      const methods = Object.entries(broken(() => ({}))()).filter(([name]) => name !== method);
+      return Object.fromEntries(methods) as unknown as TokenStore;
+    };
+    const failed: string[] = [];
+    for (const { name, run } of storeContract({ open })) {
+      await run().catch((error: unknown) => failed.push(`${name}: ${String(error)}`));
+    }
+    expect(failed.length).toBeGreaterThan(0);
+    for (const failure of failed) expect(failure).toContain(`if that is meant, say so: lacks: ["${method}"]`);
+    for (const { run } of storeContract({ open, lacks: [method] })) await run();
+  });
+
+  it("refuses an option that it does not have", () => {
+    const misspelt = { open: () => memoryStore(), share: true };
+    expect(() => storeContract(misspelt)).toThrow(expect.objectContaining({ code: "config_invalid", option: "share" }));
+  });
+
   it.each(mistakes)("finds a store that %s", async (_what, part, change) => {
     const failed: string[] = [];
     const open = broken(change);
@@ -401,6 +420,7 @@ describe("storeContract", () => {
         delete: (...call) => store.delete(...call),
       };
     };
-    for (const { run } of storeContract({ open: simple })) await run();
+    const lacks = ["lease", "due", "keys"] as const;
+    for (const { run } of storeContract({ open: simple, lacks })) await run();
   });
 });

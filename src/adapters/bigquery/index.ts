@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ConfigurationError, defineWarehouse, invalidArgument } from "../../core/index.ts";
+import { ConfigurationError, assertKnownOptions, defineWarehouse, invalidArgument } from "../../core/index.ts";
 import type { ApiAnswer, TokenFailure, TokenFailureClass, Warehouse } from "../../core/index.ts";
 import { type BigQueryLogin, authorizationParameters } from "./login.ts";
 import { SCOPE_ALIASES, SCOPE_CATALOGUE } from "./scopes.ts";
@@ -86,11 +86,7 @@ export function bigquery(options: BigQueryOptions = {}): Warehouse<BigQueryLogin
 }
 
 function readOptions(options: BigQueryOptions): BigQueryOptions {
-  if (typeof options !== "object" || (options as unknown) === null) throw invalidArgument("bigquery takes an object");
-  const unknown = Object.keys(options).find((name) => name !== "apiOrigin");
-  if (unknown !== undefined) {
-    throw new ConfigurationError("config_invalid", `"${unknown}" is no option of bigquery`, unknown);
-  }
+  assertKnownOptions(options, "bigquery", ["apiOrigin"]);
   const { apiOrigin } = options;
   if (apiOrigin === undefined) return {};
   if (typeof apiOrigin !== "string") throw invalidArgument('"apiOrigin" must be a string');

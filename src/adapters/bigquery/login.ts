@@ -1,4 +1,4 @@
-import { ConfigurationError, invalidArgument } from "../../core/index.ts";
+import { ConfigurationError, assertKnownOptions, invalidArgument } from "../../core/index.ts";
 import type { LoginOptions, LoginRequest } from "../../core/index.ts";
 import { type BigQueryScope, assertKnownScopes } from "./scopes.ts";
 
@@ -34,10 +34,7 @@ export function authorizationParameters(
   { scopes }: Pick<LoginRequest, "scopes">,
 ): Readonly<Record<string, string>> {
   assertKnownScopes(scopes);
-  const unknown = Object.keys(login).find((name) => !LOGIN_OPTIONS.has(name));
-  if (unknown !== undefined) {
-    throw new ConfigurationError("config_invalid", `"${unknown}" is no option of a login at Google`, unknown);
-  }
+  assertKnownOptions(login, "a login at Google", LOGIN_OPTIONS);
   const { loginHint, hostedDomain, prompt, includeGrantedScopes = false } = login;
   if (prompt !== undefined && !PROMPTS.has(prompt)) {
     if (typeof prompt !== "string") throw invalidArgument('"prompt" must be a string');

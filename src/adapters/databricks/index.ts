@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ConfigurationError, defineWarehouse, invalidArgument } from "../../core/index.ts";
+import { ConfigurationError, assertKnownOptions, defineWarehouse, invalidArgument } from "../../core/index.ts";
 import type { Grant, LoginOptions, ScopeFact, TokenFailure, TokenFailureClass, Warehouse } from "../../core/index.ts";
 import { checkHost } from "./host.ts";
 import { isTokenRejected } from "./rejected-token.ts";
@@ -127,11 +127,8 @@ const OPTION_TYPES: Readonly<Record<keyof DatabricksOptions, "string" | "number"
 };
 
 function assertOptions(options: DatabricksOptions): void {
-  if (typeof options !== "object" || (options as unknown) === null) throw invalidArgument("databricks takes an object");
+  assertKnownOptions(options, "databricks", Object.keys(OPTION_TYPES));
   for (const [name, value] of Object.entries(options) as [keyof DatabricksOptions, unknown][]) {
-    if (!Object.hasOwn(OPTION_TYPES, name)) {
-      throw new ConfigurationError("config_invalid", `"${name}" is no option of databricks`, name);
-    }
     const type = OPTION_TYPES[name];
     if (value !== undefined && typeof value !== type) throw invalidArgument(`"${name}" must be a ${type}`);
   }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ConfigurationError, defineWarehouse, invalidArgument } from "../../core/index.ts";
+import { ConfigurationError, assertKnownOptions, defineWarehouse, invalidArgument } from "../../core/index.ts";
 import type {
   ApiAnswer,
   Grant,
@@ -142,11 +142,8 @@ const OPTION_TYPES: Readonly<Record<string, "string" | "boolean">> = {
 };
 
 function assertOptions(options: SnowflakeOptions): void {
-  if (typeof options !== "object" || (options as unknown) === null) throw invalidArgument("snowflake takes an object");
+  assertKnownOptions(options, "snowflake", Object.keys(OPTION_TYPES));
   for (const [name, value] of Object.entries(options) as [string, unknown][]) {
-    if (!Object.hasOwn(OPTION_TYPES, name)) {
-      throw new ConfigurationError("config_invalid", `"${name}" is no option of snowflake`, name);
-    }
     const type = OPTION_TYPES[name];
     if (value !== undefined && typeof value !== type) throw invalidArgument(`"${name}" must be a ${String(type)}`);
   }
@@ -162,10 +159,7 @@ function authorizationParameters(
 ): Readonly<Record<string, string>> {
   assertKnownScopes(scopes);
   if (clientId === LOCAL_APPLICATION && redirectUri !== undefined) assertLocalRedirect(redirectUri);
-  const unknown = Object.keys(login).find((name) => name !== "scopes" && name !== "role");
-  if (unknown !== undefined) {
-    throw new ConfigurationError("config_invalid", `"${unknown}" is no option of a login at Snowflake`, unknown);
-  }
+  assertKnownOptions(login, "a login at Snowflake", ["scopes", "role"]);
   const { role } = login;
   return role === undefined ? {} : { scope: [...scopes, formatRoleScope(role)].join(" ") };
 }

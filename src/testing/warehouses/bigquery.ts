@@ -1,6 +1,7 @@
 import { bigquery, type BigQueryLogin } from "../../adapters/bigquery/index.ts";
+import { assertKnownOptions } from "../../core/index.ts";
 import type { Warehouse } from "../../core/index.ts";
-import { createFakeWarehouse, type FakeOptions, type FakeWarehouse } from "../fake-warehouse.ts";
+import { FAKE_OPTIONS, createFakeWarehouse, type FakeOptions, type FakeWarehouse } from "../fake-warehouse.ts";
 import type { Refusal, RefusalReason } from "../refusal.ts";
 import { escapeHtml, htmlPage } from "../sign-in-page.ts";
 import { createResults } from "../statement-result.ts";
@@ -76,6 +77,7 @@ const PROMPTS: ReadonlySet<string> = new Set(["none", "consent", "select_account
  * ```
  */
 export function fakeBigQuery(options: FakeBigQueryOptions = {}): FakeWarehouse<BigQueryLogin> {
+  assertKnownOptions(options, "fakeBigQuery", [...FAKE_OPTIONS, "projectId", "serviceAccounts"]);
   const { serviceAccounts } = options;
   return createFakeWarehouse<BigQueryLogin>(
     {

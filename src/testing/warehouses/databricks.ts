@@ -1,6 +1,7 @@
 import { databricks, type DatabricksLogin } from "../../adapters/databricks/index.ts";
+import { assertKnownOptions } from "../../core/index.ts";
 import type { RefreshRotation, Warehouse } from "../../core/index.ts";
-import { createFakeWarehouse, type FakeOptions, type FakeWarehouse } from "../fake-warehouse.ts";
+import { FAKE_OPTIONS, createFakeWarehouse, type FakeOptions, type FakeWarehouse } from "../fake-warehouse.ts";
 import type { Refusal, RefusalReason } from "../refusal.ts";
 import { ResultCache, createResults, type StatementResult } from "../statement-result.ts";
 import type { TrustedIssuer } from "../trusted-assertions.ts";
@@ -50,6 +51,7 @@ const STATEMENT_SCOPES: readonly string[] = ["sql", "all-apis", "sql.statement-e
  * ```
  */
 export function fakeDatabricks(options: FakeDatabricksOptions = {}): FakeWarehouse<DatabricksLogin> {
+  assertKnownOptions(options, "fakeDatabricks", [...FAKE_OPTIONS, "host", "federation"]);
   const { host = "fake.cloud.databricks.com", refreshRotation, federation } = options;
   return createFakeWarehouse<DatabricksLogin>(
     {

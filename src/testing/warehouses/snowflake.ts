@@ -1,5 +1,6 @@
 import { snowflake, type SnowflakeLogin } from "../../adapters/snowflake/index.ts";
-import { createFakeWarehouse, type FakeOptions, type FakeWarehouse } from "../fake-warehouse.ts";
+import { assertKnownOptions } from "../../core/index.ts";
+import { FAKE_OPTIONS, createFakeWarehouse, type FakeOptions, type FakeWarehouse } from "../fake-warehouse.ts";
 import type { Refusal, RefusalReason } from "../refusal.ts";
 import { escapeHtml, htmlPage } from "../sign-in-page.ts";
 import { ResultCache, createResults, type StatementResult } from "../statement-result.ts";
@@ -78,6 +79,7 @@ function roleOf(scope: string): string | undefined {
  * ```
  */
 export function fakeSnowflake(options: FakeSnowflakeOptions = {}): FakeWarehouse<SnowflakeLogin> {
+  assertKnownOptions(options, "fakeSnowflake", [...FAKE_OPTIONS, "account", "roles", "anyRole"]);
   const { account = "fakeorg-fakeaccount", refreshRotation } = options;
   const singleUse = refreshRotation === "single-use";
   return createFakeWarehouse<SnowflakeLogin>(

@@ -1,6 +1,7 @@
 // SESSIONS that fall due within SECONDS: what it does to the event loop, and what arrives at the server; then the same
 // sessions taken up by a process that finds all of them overdue.
 import { TokenManager, memoryStore } from "../dist/index.js";
+import { nodeTransport } from "../dist/node/index.js";
 import { printTable, startTokenServer } from "../harness.mjs";
 import {
   DUE_AFTER_MS,
@@ -30,11 +31,14 @@ const ORPHANED_AFTER_MS = 32_000;
 const SETUP_MS = 5_000 + SESSIONS * 0.2;
 
 const server = await startTokenServer();
+const transport = nodeTransport();
 const rows = [];
 await watch("nothing", () => sleep((SECONDS * 1000) / 6));
 await watch("bare fetch, evenly", fetchEvenly);
-await fallDue();
-await restart();
+await fallDue("falling due", {});
+await fallDue("falling due, Node transport", { fetch: transport });
+await restart("restart, all overdue, Node transport", { fetch: transport });
+await transport.close();
 server.close();
 printTable(
   `${SESSIONS.toLocaleString("en")} sessions due within ${SECONDS} s, limit ${LIMIT} a second (delays with 1 ms of sampling in them)`,
@@ -70,8 +74,8 @@ async function fetchEvenly() {
   await Promise.all(sent);
 }
 
-async function fallDue() {
-  const client = connectWarehouse(server.origin);
+async function fallDue(title, options) {
+  const client = connectWarehouse(server.origin, options);
   const manager = new TokenManager({ concurrency });
   const from = Date.now() + SETUP_MS - DUE_AFTER_MS + DUE_SPREAD_MS;
   const rangeMs = Math.max(1, SECONDS * 1000 - 2 * DUE_SPREAD_MS);
@@ -81,14 +85,14 @@ async function fallDue() {
   await sleep(from + DUE_AFTER_MS - DUE_SPREAD_MS - Date.now());
   const isDone = countRefreshes(manager, SESSIONS);
   manager.start();
-  await watch("falling due", () => waitUntil(isDone, SECONDS * 1000 * RESTART_PATIENCE));
+  await watch(title, () => waitUntil(isDone, SECONDS * 1000 * RESTART_PATIENCE));
   await manager.close();
 }
 
 /** The process before this one ended a while ago: every session is overdue, and still good for a while. */
-async function restart() {
-  const store = memoryStore();
-  const client = connectWarehouse(server.origin);
+async function restart(title, options) {
+  const store = durableStore();
+  const client = connectWarehouse(server.origin, options);
   const before = new TokenManager({ store, concurrency });
   const startAt = Date.now() + SETUP_MS;
   const obtainedAt = startAt - DUE_AFTER_MS - DUE_SPREAD_MS - ORPHANED_AFTER_MS;
@@ -98,8 +102,21 @@ async function restart() {
   const manager = new TokenManager({ store, concurrency, resolveClient: () => client });
   const isDone = countRefreshes(manager, SESSIONS);
   manager.start();
-  await watch("restart, all overdue", () => waitUntil(isDone, SECONDS * 1000 * RESTART_PATIENCE));
+  await watch(title, () => waitUntil(isDone, SECONDS * 1000 * RESTART_PATIENCE));
   await manager.close();
+}
+
+/** Outlives a manager here, as a database outlives a process: what it lists is taken up. */
+function durableStore() {
+  const inner = memoryStore();
+  return {
+    capabilities: { compareAndSet: true, durable: true },
+    read: (key) => inner.read(key),
+    write: (key, record, options) => inner.write(key, record, options),
+    delete: (key, options) => inner.delete(key, options),
+    lease: (key, options) => inner.lease(key, options),
+    due: (options) => inner.due(options),
+  };
 }
 
 function countRefreshes(manager, wanted) {

@@ -1,6 +1,7 @@
 // `npm run bench -- million`: SESSIONS with ten-minute tokens held by one process for MINUTES, refreshed at a token server
 // in another process; and then as fast as it goes, to see where it breaks.
 import { TokenManager } from "../dist/index.js";
+import { nodeTransport } from "../dist/node/index.js";
 import { printTable, startTokenServer } from "../harness.mjs";
 import {
   DUE_AFTER_MS,
@@ -28,7 +29,9 @@ const PROBE = Math.min(SESSIONS, 5_000);
 const BREAK_CONCURRENCY = 256;
 
 const server = await startTokenServer();
-const client = connectWarehouse(server.origin, { timeoutMs: 30_000 });
+/** What a fleet uses; `TRANSPORT=fetch` takes the global one. */
+const transport = process.env.TRANSPORT === "fetch" ? undefined : nodeTransport();
+const client = connectWarehouse(server.origin, { timeoutMs: 30_000, ...(transport && { fetch: transport }) });
 const manager = new TokenManager({
   concurrency: { atOnce: BREAK_CONCURRENCY, perSecond: 1e6 },
   // A caller's refresh counts, too, and these are asked for out of turn.
@@ -56,6 +59,7 @@ printTable(
 );
 console.log(`failed refreshes: ${failures.size === 0 ? "none" : JSON.stringify(Object.fromEntries(failures))}`);
 await manager.close();
+await transport?.close();
 server.close();
 
 /** Puts the sessions in so that they fall due evenly, from when all are in. */

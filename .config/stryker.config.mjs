@@ -1,0 +1,19 @@
+// `npm run mutate`: mutants of src/core; `ROOM=session npm run mutate -- -m src/session/retry.ts`: of another room, or of some files.
+const room = process.env.ROOM ?? "core";
+
+export default {
+  testRunner: "vitest",
+  plugins: ["@stryker-mutator/vitest-runner"],
+  vitest: { configFile: ".config/vitest.mutation.config.ts" },
+  mutate: [`src/${room}/**/*.ts`],
+  mutator: { excludedMutations: ["StringLiteral"] },
+  ignorePatterns: ["dist", "docs", "coverage", "reports", "test/*/node_modules", "test/drivers/*/node_modules"],
+  reporters: ["clear-text", "json"],
+  jsonReporter: { fileName: `reports/mutation-${room}.json` },
+  coverageAnalysis: "perTest",
+  incremental: true,
+  incrementalFile: `reports/stryker-incremental-${room}.json`,
+  timeoutMS: 5000,
+  thresholds: { high: 90, low: 80, break: 60 },
+  ignoreStatic: true,
+};
