@@ -110,7 +110,8 @@ export async function createAuthorizationRequest<Login extends object>(
   signal?.throwIfAborted();
 
   const url = new URL(endpoint);
-  const query = url.searchParams;
+  // Apart from the address: each change of `url.searchParams` writes the whole of it anew.
+  const query = new URLSearchParams(url.search);
   for (const name of query.keys()) {
     if (RESERVED.has(name)) throw reserved(name, "authorizationEndpoint");
   }
@@ -124,6 +125,7 @@ export async function createAuthorizationRequest<Login extends object>(
   query.set("code_challenge", codeChallenge);
   query.set("code_challenge_method", codeChallengeMethod);
   if (nonce !== undefined) query.set("nonce", nonce);
+  url.search = query.toString();
 
   const createdAt = clock.now();
   const pending: PendingAuthorization = {

@@ -11,8 +11,11 @@ const JUMP_MS = 5_000;
 /** After a jump, what is due is spread over this, so that a fleet does not come back at once. */
 const JUMP_SPREAD_MS = 10_000;
 
-/** Sessions begun in one turn of the event loop; the rest follows in the next. */
-const BATCH = 200;
+/**
+ * Sessions begun in one turn of the event loop; the rest follows in the next. With a store in this process a turn goes on
+ * until each of them waits for its server, which takes some milliseconds.
+ */
+const BATCH = 20;
 
 /** Time until the rest of a batch. */
 const NEXT_BATCH_MS = 1;

@@ -209,7 +209,7 @@ describe("R-05, R-62 one timer", () => {
     expect(due).toHaveLength(1);
   });
 
-  test("R-62 100 000 sessions, one timer, and no more than 200 begun in a turn", async () => {
+  test("R-62 100 000 sessions, one timer, and no more than 20 begun in a turn", async () => {
     const all = entries(100_000);
     scheduler.start();
     for (const [n, entry] of all.entries()) scheduler.schedule(entry, clock.now() + HOUR + (n % 600) * 100);
@@ -223,17 +223,17 @@ describe("R-05, R-62 one timer", () => {
     for (const { elapsedMs } of due) turns.set(elapsedMs, (turns.get(elapsedMs) ?? 0) + 1);
     mostInOneTurn = Math.max(...turns.values());
     expect(due).toHaveLength(100_000);
-    expect(mostInOneTurn).toBe(167);
+    expect(mostInOneTurn).toBe(20);
     expect(clock.most).toBe(1);
   });
 
   test("a thousand due at once are begun in turns", async () => {
     for (const entry of entries(1_000)) scheduler.schedule(entry, clock.now());
     scheduler.start();
-    expect(due).toHaveLength(200);
-    await clock.inner.advance(4);
+    expect(due).toHaveLength(20);
+    await clock.inner.advance(49);
     expect(due).toHaveLength(1_000);
-    expect(clock.delays.filter((delayMs) => delayMs === 1)).toHaveLength(5);
+    expect(clock.delays.filter((delayMs) => delayMs === 1)).toHaveLength(50);
   });
 
   test("an earlier session brings the timer forward, a later one leaves it", () => {
