@@ -118,7 +118,8 @@ export class Limiter {
   /** Tells whether nothing would be lost with this limiter: none runs or waits, no pause, and a full bucket. */
   get idle(): boolean {
     const now = this.#clock.monotonic();
-    return this.#running === 0 && this.waiting === 0 && this.#pausedUntil <= now && this.#fullAt <= now;
+    const isFull = this.#fullAt <= now && this.#startsFullAt <= now;
+    return this.#running === 0 && this.waiting === 0 && this.#pausedUntil <= now && isFull;
   }
 
   /**

@@ -123,6 +123,7 @@ async function takePlace(engine: SessionEngine, entry: SessionEntry, flight: Fli
     if (!flight.foreground || waitMs < leftMs) throw new Postponed(waitMs, false);
     throw new RateLimitError("rate_limited", "too many refreshes wait for this token endpoint", Math.ceil(waitMs));
   }
+  engine.assertOpen();
   const free = gate.enterNow(entry);
   if (free !== undefined) return free;
   const { signal } = flight.cancel;

@@ -3,7 +3,7 @@ import { runProgram } from "./harness.mjs";
 import { prepare } from "./prepare.mjs";
 
 /** Room for a million sessions, and the means to measure them when nothing else is left in memory. */
-const LARGE = { execArgv: ["--expose-gc", "--max-old-space-size=12288"] };
+const LARGE = { execArgv: ["--expose-gc", "--max-old-space-size=12288", "--max-semi-space-size=128"] };
 
 const PARTS = {
   login: () => runProgram("login.mjs"),

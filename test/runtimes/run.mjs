@@ -7,7 +7,7 @@ const here = fileURLToPath(new URL(".", import.meta.url));
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const demo = "node_modules/.cache/warehouse-oauth/demo.mjs";
 /** Rooms whose tests spend their time in servers and clients that others wrote, and in processes of their own. */
-const OTHERS = ["fleet", "stores", "jobs", "services"];
+const OTHERS = ["fleet", "stores", "jobs", "services", "examples"];
 
 /** A suite that hangs must not hang the build machine. */
 const LIMIT_MS = 3_600_000;

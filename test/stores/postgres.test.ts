@@ -325,7 +325,11 @@ describe.skipIf(noPostgres !== undefined)(`postgresStore on PostgreSQL ${noPostg
     const withPg = { open: () => postgresStore({ client: openPool({ connectionString: pooler.url }) }), shared: true };
     for (const { name, run } of storeContract(withPg)) test(`pg: ${name}`, run);
     const withPostgres = { open: () => postgresStore({ client: unprepared }), shared: true };
-    for (const { name, run } of storeContract(withPostgres)) test(`postgres: ${name}`, run);
+    for (const { name, run } of storeContract(withPostgres).filter(({ name }) =>
+      /lease|race|racing|version/.test(name),
+    )) {
+      test(`postgres: ${name}`, run);
+    }
   });
 
   describe("with a database that is serializable by default", () => {
