@@ -65,7 +65,7 @@ export const UNKNOWN_END: EndOfRefreshToken = { refreshExpiresAt: undefined, ref
 
 type Optional = "refreshToken" | "idToken" | "expiresAt" | "user";
 
-/** All else that a {@link TokenSet} holds. Every member is there: in V8, objects of one shape cost a tenth. */
+/** All else that a {@link TokenSet} holds. Every member is there: objects of one shape cost less. */
 export type GrantedTokens = Omit<ExportedTokens, Optional | keyof EndOfRefreshToken> & {
   readonly [Name in Optional]: ExportedTokens[Name] | undefined;
 };

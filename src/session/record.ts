@@ -43,8 +43,8 @@ export function isReplacedBy(record: SessionRecord, known: SessionRecord | undef
 }
 
 /**
- * Gives a record in which some members are others. Not a spread: in V8 that gives each of a million records a hidden class
- * of its own, which is larger than the record.
+ * Gives a record in which some members are others. Not a spread: in Node 20 that gives each of a million records a hidden
+ * class of its own, which is larger than the record.
  */
 export function changeRecord(record: SessionRecord, changes: Partial<SessionRecord>): SessionRecord {
   const pick = <Name extends keyof SessionRecord>(name: Name): SessionRecord[Name] =>
