@@ -1,18 +1,25 @@
 import type { Reporter } from "vitest/node";
 
-/** Vitest reporter that ends a run with `N passed, N failed`, alone on its line; skipped tests get a line before it. */
+/** Why a test is skipped, as its name or that of its suite says. */
+const REASON = /left out: .*?(?= > |$)/;
+
+/** Vitest reporter that ends a run with `N passed, N failed`, alone on its line; before it, how many were skipped, and why. */
 export default class SummaryReporter implements Reporter {
   onTestRunEnd: NonNullable<Reporter["onTestRunEnd"]> = (modules, unhandledErrors) => {
     let passed = 0;
     let failed = 0;
     let skipped = 0;
+    const reasons = new Set<string>();
     for (const module of modules) {
       let failedHere = 0;
       for (const test of module.children.allTests()) {
         const { state } = test.result();
         if (state === "passed") passed += 1;
         else if (state === "failed") failedHere += 1;
-        else skipped += 1;
+        else {
+          skipped += 1;
+          reasons.add(REASON.exec(test.fullName)?.[0] ?? `left out: ${test.fullName}`);
+        }
       }
       // A file that could not be loaded has no tests to count, but it has failed.
       if (failedHere === 0 && module.state() === "failed") failedHere = 1;
@@ -22,9 +29,9 @@ export default class SummaryReporter implements Reporter {
     if (failed === 0) failed = unhandledErrors.length;
     // Vitest's own summary and the coverage table come later; this line is the last one.
     process.once("exit", () => {
-      process.stdout.write(
-        `${skipped > 0 ? `${String(skipped)} skipped\n` : ""}${String(passed)} passed, ${String(failed)} failed\n`,
-      );
+      const lines = [...reasons, ...(skipped > 0 ? [`${String(skipped)} skipped`] : [])];
+      for (const line of [...lines, `${String(passed)} passed, ${String(failed)} failed`])
+        process.stdout.write(`${line}\n`);
     });
   };
 }

@@ -15,7 +15,7 @@ export const alias: { find: RegExp; replacement: string }[] = [
 ];
 
 /** Only to end a test that hangs: no test says anything about speed, and machines are slow at times. */
-const HANG_MS = 600_000;
+export const HANG_MS = 600_000;
 
 /** The same for what is looked at until it is so. */
 const POLL_MS = 60_000;

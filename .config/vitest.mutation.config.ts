@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
-import { alias } from "./vitest.config.ts";
+import { HANG_MS, alias } from "./vitest.config.ts";
 
 const room = process.env["ROOM"] ?? "core";
 
@@ -13,6 +13,7 @@ export default defineConfig({
     include: [`test/${room}/*.test.ts`, "test/lib/*.test.ts"],
     // They drive every flow, and so would run for every mutant: the canary, the model, and real sockets and processes.
     exclude: ["canary", "model", "faults-on-a-socket", "background"].map((name) => `test/*/${name}.test.ts`),
+    testTimeout: HANG_MS,
     setupFiles: ["test/fast-check.setup.ts"],
   },
 });

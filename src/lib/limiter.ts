@@ -11,8 +11,8 @@ export type LimiterPriority = "foreground" | "background";
 /** A place that was given: at most `atOnce` of them are out. */
 export interface LimiterPlace {
   /**
-   * Reserves the next start, and tells in how many milliseconds it is. Places are given at the rate of starts, so this is
-   * 0, unless what came between place and start took one holder longer than another. Called once.
+   * Starts now, and gives 0; or gives the milliseconds after which to ask again. Places are given at the rate of starts, so
+   * it is 0, unless what came between place and start took one holder longer than another.
    */
   readonly startInMs: () => number;
   /** Gives it back. Calling it again does nothing. */
@@ -74,17 +74,12 @@ export class Limiter {
   readonly #clock: Clock;
   readonly #atOnce: number;
   readonly #createDeadlineError: (retryAfterMs: number) => Error;
-  /** Time in which the bucket gains one start. */
-  readonly #intervalMs: number;
-  /** Time in which an empty bucket gains all starts but one. */
-  readonly #toleranceMs: number;
+  readonly #places: Bucket;
+  /** Places that were given one by one would otherwise start together. */
+  readonly #starts: Bucket;
   readonly #foreground = new WaitingLine();
   readonly #background = new WaitingLine();
   readonly #deadlines = new DueQueue<Waiter>();
-  /** When the bucket is full again; it holds a start while that is no further away than the tolerance. */
-  #fullAt = -Infinity;
-  /** The same for starts, which places given one by one would otherwise make together. */
-  #startsFullAt = -Infinity;
   #pausedUntil = -Infinity;
   #running = 0;
   #typicalHoldMs = FIRST_HOLD_MS;
@@ -101,8 +96,8 @@ export class Limiter {
     this.#clock = clock;
     this.#atOnce = atOnce;
     this.#createDeadlineError = createDeadlineError;
-    this.#intervalMs = 1000 / (perSecond - burst + 1);
-    this.#toleranceMs = (burst - 1) * this.#intervalMs;
+    this.#places = new Bucket(perSecond, burst);
+    this.#starts = new Bucket(perSecond, burst);
   }
 
   /** Number of places given and not given back. */
@@ -118,7 +113,7 @@ export class Limiter {
   /** Tells whether nothing would be lost with this limiter: none runs or waits, no pause, and a full bucket. */
   get idle(): boolean {
     const now = this.#clock.monotonic();
-    const isFull = this.#fullAt <= now && this.#startsFullAt <= now;
+    const isFull = this.#places.fullAt <= now && this.#starts.fullAt <= now;
     return this.#running === 0 && this.waiting === 0 && this.#pausedUntil <= now && isFull;
   }
 
@@ -131,7 +126,7 @@ export class Limiter {
     return this.request(options).granted;
   }
 
-  /** Gives a place if one is free and nobody waits for it: the usual case, at a tenth of what standing in line costs. */
+  /** Gives a place if one is free and nobody waits for it: the usual case, without a promise and a signal. */
   acquireNow(): LimiterPlace | undefined {
     const now = this.#clock.monotonic();
     const isFree = this.waiting === 0 && this.#running < this.#atOnce && this.#nextStartAt() <= now;
@@ -180,7 +175,7 @@ export class Limiter {
     const now = this.#clock.monotonic();
     const ahead = this.#foreground.length + (priority === "background" ? this.#background.length : 0);
     const resumeAt = Math.max(now, this.#pausedUntil);
-    const rateAt = Math.max(this.#fullAt, resumeAt) + ahead * this.#intervalMs - this.#toleranceMs;
+    const rateAt = this.#places.nextAt(resumeAt, ahead);
     const missing = Math.max(0, this.#running + ahead + 1 - this.#atOnce);
     const placeMs = Math.ceil(missing / this.#atOnce) * this.#typicalHoldMs;
     return Math.max(resumeAt - now, rateAt - now, placeMs);
@@ -195,7 +190,7 @@ export class Limiter {
   }
 
   #nextStartAt(): number {
-    return Math.max(this.#pausedUntil, this.#fullAt - this.#toleranceMs);
+    return Math.max(this.#pausedUntil, this.#places.nextAt());
   }
 
   /** Ends the waits whose deadline is over, or will be before anything may start again. */
@@ -220,10 +215,10 @@ export class Limiter {
 
   #take(now: number): LimiterPlace {
     this.#running += 1;
-    this.#fullAt = Math.max(this.#fullAt, now) + this.#intervalMs;
+    this.#places.take(now);
     let held = true;
     return {
-      startInMs: () => this.#reserveStart(),
+      startInMs: () => this.#startInMs(),
       release: () => {
         if (!held) return;
         held = false;
@@ -234,11 +229,12 @@ export class Limiter {
     };
   }
 
-  #reserveStart(): number {
+  #startInMs(): number {
     const now = this.#clock.monotonic();
-    const startAt = Math.max(now, this.#startsFullAt - this.#toleranceMs);
-    this.#startsFullAt = Math.max(this.#startsFullAt, startAt) + this.#intervalMs;
-    return startAt - now;
+    const waitMs = this.#starts.nextAt() - now;
+    if (waitMs > 0) return waitMs;
+    this.#starts.take(now);
+    return 0;
   }
 
   #leave(waiter: Waiter): void {
@@ -278,6 +274,29 @@ export class Limiter {
       keepAlive,
       cancel: this.#clock.setTimer(onTimer, clampTimerDelay(wakeAt - now), { keepAlive }),
     };
+  }
+}
+
+/** A token bucket, kept as the moment at which it is full again. Monotonic milliseconds. */
+class Bucket {
+  /** Time in which it gains one token. */
+  readonly #intervalMs: number;
+  /** Time in which it gains all tokens but one. It holds one while it is full in no more than this. */
+  readonly #toleranceMs: number;
+  fullAt = -Infinity;
+
+  constructor(perSecond: number, burst: number) {
+    this.#intervalMs = 1000 / (perSecond - burst + 1);
+    this.#toleranceMs = (burst - 1) * this.#intervalMs;
+  }
+
+  /** When it holds a token, at `from` or later, after so many others were taken. */
+  nextAt(from = -Infinity, ahead = 0): number {
+    return Math.max(this.fullAt, from) + ahead * this.#intervalMs - this.#toleranceMs;
+  }
+
+  take(now: number): void {
+    this.fullAt = Math.max(this.fullAt, now) + this.#intervalMs;
   }
 }
 

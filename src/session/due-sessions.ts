@@ -2,9 +2,11 @@ import type { SessionEngine } from "./session-engine.ts";
 import { parseSessionKey } from "./session-key.ts";
 import type { SessionDescription } from "./session-key.ts";
 
-/** Stored sessions looked at, at least: enough that the shares of many processes seldom meet. */
-const LEAST_LOOKED_AT = 10_000;
+/** How often stored sessions are looked for. */
 const POLL_MS = 60_000;
+
+/** How many are looked at, at least: enough that the shares of many processes seldom meet. */
+const LEAST_LOOKED_AT = 10_000;
 
 /**
  * A session that is late by this much is nobody's: its process refreshes it on time. Sooner, each process would take up
@@ -52,11 +54,11 @@ export class DueSessions {
   async #takeUpBatch(now: number): Promise<void> {
     const limit = this.#limit;
     const found = await this.#engine.store.due(this.#engine.clock.now() - OVERDUE_MS, limit);
+    const sessions = found.flatMap(({ key }) => parseSessionKey(key) ?? []);
     const taken = new Map<string, number>();
-    for (const { key } of shuffled(found, this.#engine.random)) {
-      const description = parseSessionKey(key);
-      const count = taken.get(description?.connectionId ?? "") ?? 0;
-      if (description === undefined || count >= this.#share) continue;
+    for (const description of shuffled(sessions, this.#engine.random)) {
+      const count = taken.get(description.connectionId) ?? 0;
+      if (count >= this.#share) continue;
       // One session whose client cannot be found is no reason to leave the others alone.
       const isTaken = await this.#takeUp(description).catch(() => false);
       if (isTaken) taken.set(description.connectionId, count + 1);

@@ -20,7 +20,7 @@ export const DEFAULT_PER_SECOND = 20;
 
 /** A place at the endpoint. Exactly one of `succeeded`, `failed` and `abandon` is called, once. */
 export interface Place {
-  /** Reserves the moment to send, and tells in how many milliseconds it is; nearly always 0. Called once, before sending. */
+  /** Before sending: 0 for now, which it nearly always is, or the milliseconds after which to ask again. */
   sendInMs(): number;
   succeeded(): void;
   failed(error: unknown): void;

@@ -72,7 +72,7 @@ async function prepare(
   const base = entry.record;
   const isAnnounced = base !== undefined && mayRotate(entry);
   if (isAnnounced) await announce(engine, entry, base);
-  const { version: announced } = entry;
+  const { version: current } = entry;
   try {
     await takeTurn(engine, flight, place);
     if (!lease.isOurs) {
@@ -80,22 +80,23 @@ async function prepare(
     }
     engine.assertOpen();
     // A logout or a login in this process came before its turn.
-    if (entry.version !== announced) throw new Postponed(0, true);
+    if (entry.version !== current) throw new Postponed(0, true);
   } catch (error) {
     // What was announced and not sent did not happen.
-    if (isAnnounced && entry.version === announced) await engine.writeQuietly(entry, base);
+    if (isAnnounced && entry.version === current) await engine.writeQuietly(entry, base);
     throw error;
   }
   if (!flight.history.announced) engine.emit(entry, { type: "refresh_started", reason: flight.reason });
   flight.history.announced = true;
   const generation = Math.max(entry.generation, flight.seenGeneration) + 1;
-  return { lease, base, version: entry.version, generation, sentAt: engine.clock.monotonic() };
+  return { lease, base, version: current, generation, sentAt: engine.clock.monotonic() };
 }
 
 /** Those whose announcements were written at the same moment leave one by one all the same (requirements R-65). */
 async function takeTurn(engine: SessionEngine, flight: Flight, place: Place): Promise<void> {
-  const waitMs = place.sendInMs();
-  if (waitMs > 0) await engine.sleep(waitMs, { keepAlive: flight.foreground, signal: flight.cancel.signal });
+  for (let waitMs = place.sendInMs(); waitMs > 0; waitMs = place.sendInMs()) {
+    await engine.sleep(waitMs, { keepAlive: flight.foreground, signal: flight.cancel.signal });
+  }
 }
 
 /** Writes down what is about to be done: proof that the store can be written, and a trace if we do not come back. */

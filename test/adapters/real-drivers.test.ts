@@ -20,9 +20,7 @@ const read = (path: string): Manifest => JSON.parse(readFileSync(`${folder}${pat
 
 describe.each(packages)("the real driver of %s", (name) => {
   const isMissing = !existsSync(`${folder}${name}/node_modules`);
-  const reason = isMissing
-    ? ": left out, since no driver is installed; `npm run test:drivers` installs and tests it"
-    : "";
+  const reason = isMissing ? ", left out: no driver is installed; `npm run test:drivers` installs and tests it" : "";
   test.skipIf(isMissing)(`is installed in the versions that are tested${reason}`, () => {
     const { dependencies, devDependencies } = read(name);
     const wanted = Object.entries({ ...dependencies, ...devDependencies });

@@ -4,17 +4,14 @@ import { startDemo, type Demo } from "../../examples/demo/server.ts";
 import { CHROMIUM_FLAGS, findChromium } from "./chromium.ts";
 
 const executablePath = findChromium();
-if (executablePath === undefined) {
-  process.stdout.write(
-    "skipped the demo in a browser: install Chromium (apt-get install chromium) or set CHROMIUM_PATH\n",
-  );
-}
+const noBrowser =
+  executablePath === undefined ? "left out: no Chromium here; install chromium (Debian) or set CHROMIUM_PATH" : "";
 
 /** Only to end what hangs: a browser takes its time on a busy machine, at its start and at each step. */
 const BROWSER_TIMEOUT_MS = 300_000;
 const STEP_TIMEOUT_MS = 120_000;
 
-describe.skipIf(executablePath === undefined)("the demo in Chromium", { timeout: BROWSER_TIMEOUT_MS }, () => {
+describe.skipIf(noBrowser !== "")(`the demo in Chromium ${noBrowser}`, { timeout: BROWSER_TIMEOUT_MS }, () => {
   let demo: Demo;
   let browser: Browser;
   beforeAll(async () => {

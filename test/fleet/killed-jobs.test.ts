@@ -21,7 +21,7 @@ const QUEUES = [
 
 describe.each(QUEUES)("kill -9 of a worker of %s in the middle of a job", (queue, name) => {
   const store = fleetStores.find((one) => one.name === name);
-  const reason = store === undefined ? `no ${name} among FLEET_STORES` : store.missing;
+  const reason = store === undefined ? `left out: no ${name} among FLEET_STORES` : store.missing;
   describe.skipIf(reason !== undefined)(reason ?? `on ${name}`, () => {
     let programs: Programs;
     let bundle: Bundle;

@@ -71,7 +71,7 @@ export function onEachStore(
     const { name } = store;
     const spared =
       where === "one store" && name !== ONE && !RUNS_ALL
-        ? `usually on the ${ONE} store only: set FLEET_ALL`
+        ? `left out: usually on the ${ONE} store only; set FLEET_ALL=1`
         : undefined;
     const reason = store.missing ?? spared;
     describe.skipIf(reason !== undefined)(reason === undefined ? title : `${title}: ${reason}`, () => {

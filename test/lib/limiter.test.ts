@@ -525,11 +525,16 @@ describe("Limiter", () => {
     );
   });
 
-  it("R-65 places whose holders come to their start together start one by one", async () => {
+  it("R-65 places whose holders come to their start together start one by one, however late they ask again", async () => {
     const { clock, ask } = setUp({ atOnce: 5, perSecond: 10 });
     const asked = ["a", "b", "c", "d", "e"].map((name) => ask(name));
     await clock.advance(5_000);
-    expect(asked.map(({ startInMs }) => startInMs?.())).toEqual([0, 100, 200, 300, 400]);
+    const waits = (): (number | undefined)[] => asked.map(({ startInMs }) => startInMs?.());
+    expect(waits()).toEqual([0, 100, 100, 100, 100]);
+    await clock.advance(50);
+    expect(waits()).toEqual([50, 50, 50, 50, 50]);
+    await clock.advance(60_000); // the process stood still
+    expect(waits()).toEqual([0, 100, 100, 100, 100]);
   });
 
   it("R-33 a place that starts when it is given does not wait", async () => {

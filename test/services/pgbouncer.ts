@@ -17,7 +17,7 @@ const program = await access(PROGRAM).then(
 /** Why there is no PgBouncer here; `undefined` if there is one. */
 export const noPgBouncer: string | undefined = reasonToSkip(
   program,
-  "no PgBouncer here: tests behind it are left out; install pgbouncer (Debian) to run them",
+  "left out: no PgBouncer here; install pgbouncer (Debian)",
 );
 
 /** Starts a pooler in transaction mode in front of a PostgreSQL, with fewer connections to it than it has clients. */

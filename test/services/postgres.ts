@@ -16,7 +16,7 @@ const programs = await findPrograms();
 /** Why there is no PostgreSQL here; `undefined` if there is one. */
 export const noPostgres: string | undefined = reasonToSkip(
   programs,
-  "no PostgreSQL here: tests with it are left out; install postgresql (Debian) to run them",
+  "left out: no PostgreSQL here; install postgresql (Debian)",
 );
 
 const STARTS_WITHIN_MS = 120_000;

@@ -12,7 +12,7 @@ const program = await findProgram("redis-server");
 /** Why there is no Redis here; `undefined` if there is one. */
 export const noRedis: string | undefined = reasonToSkip(
   program,
-  "no Redis here: tests with it are left out; install redis-server (Debian) to run them",
+  "left out: no Redis here; install redis-server (Debian)",
 );
 
 /** Starts a Redis that keeps what it has across a crash. */

@@ -6,7 +6,7 @@ import { connectWarehouse, createTokens, fetchBare, forEach, identityOf, setting
 
 const ROUNDS = setting("ROUNDS", 9);
 const COUNT = setting("COUNT", 2_000);
-const CONCURRENCY = (process.env.CONC ?? "64,256").split(",").map(Number);
+const CONCURRENCY = [64, 256];
 
 const server = await startTokenServer();
 const transport = await createNodeTransport();

@@ -37,6 +37,6 @@ if (running >= NODE_MAJOR) {
     expect({ failed, some: Number(passed) > 10 }).toEqual({ failed: "0", some: true });
   });
 } else {
-  test.skip(`@google-cloud/bigquery 9 needs Node 22, this is ${process.version}: npm ci in test/runtimes, or run with Node 22`, () =>
+  test.skip(`left out: @google-cloud/bigquery 9 needs Node 22, this is ${process.version}; npm ci in test/runtimes, or run with Node 22`, () =>
     undefined);
 }
