@@ -15,5 +15,6 @@ export default defineConfig({
     include: ["test/drivers/*/*.test.ts"],
     testTimeout: TIMEOUT_MS,
     hookTimeout: TIMEOUT_MS,
+    maxWorkers: 4, // whatever the machine: most of the time they wait for tokens of five seconds to end
   },
 });

@@ -14,6 +14,8 @@ const KILL_EVERY_MS = countOf("FLEET_KILL_EVERY_MS", 300);
 
 /** However quick the machine is. */
 const LEAST_KILLS = 4;
+/** How often the next kill comes whether or not anything was sent since the last; if always, nothing might ever be sent. */
+const HASTE = 1 / 3;
 const LEASE_MS = 1_000;
 
 const SUBJECT = "ada";
@@ -115,11 +117,15 @@ onEachStore("killed at random", (suite) => {
         const log: TokenRequest[] = [];
         const rotations = (): number => log.filter(({ status }) => status === 200).length;
         while (rotations() < ROTATIONS || fleetOfTwo.killed.size < LEAST_KILLS) {
-          await wait(2 * KILL_EVERY_MS * random());
-          fleetOfTwo.check();
+          const seen = log.length;
+          const inHaste = random() < HASTE;
+          do {
+            await wait(2 * KILL_EVERY_MS * random());
+            fleetOfTwo.check();
+            log.push(...(await fleet.log(log.length)));
+          } while (!inHaste && log.length === seen);
           await fleetOfTwo.killOne();
           await fleetOfTwo.add();
-          log.push(...(await fleet.log(log.length)));
         }
         const failures = await fleetOfTwo.rest();
         await fleetOfTwo.findOut();
