@@ -8,7 +8,7 @@ export default {
   mutate: [`src/${room}/**/*.ts`],
   mutator: { excludedMutations: ["StringLiteral"] },
   ignorePatterns: ["dist", "docs", "coverage", "reports", "test/*/node_modules", "test/drivers/*/node_modules"],
-  reporters: ["clear-text", "json"],
+  reporters: ["clear-text", "progress-append-only", "json"],
   jsonReporter: { fileName: `reports/mutation-${room}.json` },
   coverageAnalysis: "perTest",
   incremental: true,

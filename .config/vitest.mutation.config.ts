@@ -12,8 +12,10 @@ export default defineConfig({
   test: {
     include: [`test/${room}/*.test.ts`, "test/lib/*.test.ts"],
     // They drive every flow, and so would run for every mutant: the canary, the model, and real sockets and processes.
-    exclude: ["canary", "model", "faults-on-a-socket", "background"].map((name) => `test/*/${name}.test.ts`),
+    exclude: ["canary", "model", "faults-on-a-socket", "background", "lifecycle"].map(
+      (name) => `test/*/${name}.test.ts`,
+    ),
     testTimeout: HANG_MS,
-    setupFiles: ["test/fast-check.setup.ts"],
+    setupFiles: ["test/fast-check.setup.ts", ".config/mutation.setup.ts"],
   },
 });

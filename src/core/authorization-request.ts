@@ -6,7 +6,7 @@ import { ConfigurationError } from "./errors.ts";
 import { invalidArgument } from "../lib/invalid-argument.ts";
 import { assertKnownOptions } from "./known-options.ts";
 import { createPkce } from "./pkce.ts";
-import { assertScopes, canonicalScopes, formatScopes, parseScopes } from "./scopes.ts";
+import { assertScopes, canonicalScopes, parseScopes } from "./scopes.ts";
 import type { SignalOptions } from "./transport.ts";
 import type { LoginOptions, Warehouse } from "./warehouse.ts";
 
@@ -120,7 +120,7 @@ export async function createAuthorizationRequest<Login extends object>(
   query.set("response_type", "code");
   query.set("client_id", client.clientId);
   query.set("redirect_uri", redirectUri);
-  if (scopes.length > 0) query.set("scope", formatScopes(scopes));
+  if (scopes.length > 0) query.set("scope", scopes.join(" "));
   query.set("state", state);
   query.set("code_challenge", codeChallenge);
   query.set("code_challenge_method", codeChallengeMethod);

@@ -97,8 +97,7 @@ describe("S-029 only status 200, JSON by type and one whole object", () => {
     [body.slice(0, -1), "token_response_not_json"],
     [`${body}}`, "token_response_not_json"],
     ["<html>", "token_response_not_json"],
-    ["[".repeat(100_000), "token_response_not_json"],
-  ])("the body %.40s is %s", async (content, code) => {
+  ])("the body %s is %s", async (content, code) => {
     expect(await answered(text(content))).toMatchObject({
       code,
       status: 200,
@@ -106,6 +105,10 @@ describe("S-029 only status 200, JSON by type and one whole object", () => {
       action: "retry",
       retryable: true,
     });
+  });
+
+  it("an array nested 100 000 deep is no JSON", async () => {
+    expect(await answered(text("[".repeat(100_000)))).toMatchObject({ code: "token_response_not_json" });
   });
 
   it("UTF-16 is no JSON, and a byte order mark of UTF-8 is nothing", async () => {

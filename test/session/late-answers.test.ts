@@ -110,7 +110,7 @@ describe("a write that is done and not answered yet", () => {
     manager.start();
     await clock.advance(61 * 60 * SECOND); // refreshed by itself once
     const leaving = store.hold("tokens", "after");
-    await run(clock, leaving.reached, SECOND, HOUR); // nobody used it
+    await run(clock, leaving.reached, 30 * SECOND, HOUR); // nobody used it
     const answered = gate();
     answers.push(() => answered.until.then(() => undefined));
     const refreshed = follow(session.refresh());
