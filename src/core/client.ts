@@ -177,7 +177,7 @@ export function createClient<Login extends object>(options: ClientOptions<Login>
  * @throws `TypeError` with `invalid_argument` for what `createClient` did not make.
  */
 export function internalsOf(client: OAuthClient): ClientInternals {
-  const found = typeof client === "object" ? internals.get(client) : undefined;
+  const found = internals.get(client);
   if (found === undefined) throw invalidArgument('"client" must come from createClient');
   return found;
 }

@@ -285,7 +285,7 @@ function isBoolean(value: unknown): value is boolean {
 }
 
 function isTime(value: unknown): value is number {
-  return typeof value === "number" && Number.isFinite(value);
+  return Number.isFinite(value);
 }
 
 function isUser(value: unknown): value is WarehouseUser {

@@ -160,6 +160,7 @@ describe("exportTokens and importTokens", () => {
     ["obtainedAt", [undefined, null, "1", Number.NaN, Infinity]],
     ["expiresAt", [null, "1", Number.NaN, -Infinity]],
     ["refreshExpiresAt", [null, "1", Number.NaN]],
+    ["refreshExpiresAssumed", [null, "true", 1]],
     ["scopes", [undefined, null, "sql", ["a b"], [""], [5], {}]],
     ["scopesAssumed", [undefined, null, "true", 0]],
     [

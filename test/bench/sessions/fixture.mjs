@@ -1,5 +1,6 @@
 // What the session benches share: a warehouse on this machine, tokens for it, and figures of this process.
 import { randomBytes } from "node:crypto";
+import { Agent, request } from "node:http";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createClient, defineWarehouse, importTokens } from "../dist/index.js";
 import { clientId, scopes } from "../login-settings.mjs";
@@ -99,13 +100,27 @@ export const watchCells = ({ p50, p99, max, cpuShare }) => [
 
 export const sleep = (delayMs) => new Promise((resolve) => setTimeout(resolve, delayMs));
 
+const createBody = () =>
+  new URLSearchParams({ grant_type: "refresh_token", refresh_token: "r".repeat(REFRESH_TOKEN), client_id: clientId });
+
 /** The least that a refresh can be: what a program without a library sends and reads. */
 export async function fetchBare(url) {
-  const body = new URLSearchParams({
-    grant_type: "refresh_token",
-    refresh_token: "r".repeat(REFRESH_TOKEN),
-    client_id: clientId,
-  });
-  const response = await fetch(url, { method: "POST", body });
+  const response = await fetch(url, { method: "POST", body: createBody() });
   return response.json();
+}
+
+const agent = new Agent({ keepAlive: true, maxSockets: 32 });
+const headers = { "content-type": "application/x-www-form-urlencoded;charset=UTF-8" };
+
+/** The same over `node:http`, with as many connections as the Node transport has. */
+export function requestBare(url) {
+  return new Promise((resolve, reject) => {
+    const sent = request(url, { method: "POST", agent, headers }, (message) => {
+      const chunks = [];
+      message.on("data", (chunk) => chunks.push(chunk));
+      message.on("end", () => resolve(JSON.parse(Buffer.concat(chunks).toString())));
+    });
+    sent.on("error", reject);
+    sent.end(createBody().toString());
+  });
 }

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { TokenManager, refreshTokens } from "../dist/index.js";
 import { formatSpread, printTable, spread, startTokenServer } from "../harness.mjs";
-import { connectWarehouse, createTokens, fetchBare, forEach, identityOf, setting } from "./fixture.mjs";
+import { connectWarehouse, createTokens, fetchBare, forEach, identityOf, requestBare, setting } from "./fixture.mjs";
 
 const ROUNDS = setting("ROUNDS", 9);
 const COUNT = setting("COUNT", 2_000);
@@ -10,7 +10,10 @@ const CONCURRENCY = [64, 256];
 
 const server = await startTokenServer();
 const transport = await createNodeTransport();
-const contenders = new Map([["bare fetch", () => fetchBare(server.origin)]]);
+const contenders = new Map([
+  ["bare fetch", () => fetchBare(server.origin)],
+  ["bare node:http", () => requestBare(server.origin)],
+]);
 for (const [suffix, options] of [
   ["", {}],
   ...(transport === undefined ? [] : [[", Node transport", { fetch: transport }]]),
