@@ -4,6 +4,7 @@ import {
   type OAuthClient,
   TokenManager,
   type TokenSet,
+  type TransportError,
   exchangeCode,
   refreshTokens,
   rescuedRefreshToken,
@@ -114,6 +115,11 @@ describe("S-022 an ID token that is good", () => {
     expect((await result).user?.email).toBeUndefined();
   });
 
+  it("an audience list with this client alone", async () => {
+    const { result } = await changed({ aud: [CLIENT_ID] });
+    expect((await result).user?.id).toBe("user-1");
+  });
+
   it("an audience list with azp", async () => {
     const { result } = await changed({ aud: [CLIENT_ID, "other"], azp: CLIENT_ID });
     expect((await result).user?.id).toBe("user-1");
@@ -212,7 +218,9 @@ describe("S-022 an ID token that is not", () => {
 
   it("is missing", async () => {
     const { result, sent } = await login(() => Promise.resolve(undefined), { returnTo: "/report" });
-    expect(await refusal(result)).toMatchObject({ code: "id_token_invalid", returnTo: "/report" });
+    const error = await refusal(result);
+    expect(error).toMatchObject({ code: "id_token_invalid", returnTo: "/report" });
+    expect(error.message).toContain("no ID token came");
     expect(sent).toHaveLength(1);
   });
 
@@ -286,15 +294,16 @@ describe("S-037 clocks", () => {
 });
 
 describe("keys that cannot be had", () => {
-  it.each<[string, Step]>([
-    ["down", Object.assign(new Error("x"), { code: "ECONNREFUSED" })],
-    ["500", text("", { status: 500 })],
-    ["404", text("", { status: 404 })],
-    ["204", text(null, { status: 204 })],
-  ])("%s: a person must sign in again, and that is no fault of the token", async (_name, step) => {
+  it.each<[number | undefined, Step]>([
+    [undefined, Object.assign(new Error("x"), { code: "ECONNREFUSED" })],
+    [500, text("", { status: 500 })],
+    [404, text("", { status: 404 })],
+    [204, text(null, { status: 204 })],
+  ])("status %s: a person must sign in again, and that is no fault of the token", async (status, step) => {
     const { result } = await login((nonce) => sign(claimsFor(nonce)), { others: [step] });
     const error = await refusal(result);
     expect(error).toMatchObject({ name: "TransportError", action: "reauthorize", retryable: false });
+    expect((error as TransportError).status).toBe(status);
     expect(error.message).toMatch(/^the keys of the ID token could not be fetched: /);
   });
 
@@ -383,6 +392,25 @@ describe("the ID token of a refresh (OpenID Connect Core §12.2)", () => {
     const tokens = await refreshTokens(client, savedTokens(client, { idToken: "old.id.token" }));
     expect(tokens.idToken).toBe(idToken);
     expect(sent.map(({ url }) => url)).toEqual([KEYS, client.warehouse.tokenEndpoint]);
+  });
+
+  it("keys that just came are not asked for again", async () => {
+    const idToken = await sign(claimsFor(undefined));
+    const answer = json({ ...TOKENS, refresh_token: "refresh-1", id_token: idToken });
+    const { fetch, sent } = script(keys, answer, answer);
+    const client = acmeClient(fetch, { clock: stillClock(Date.now()) }, acme({ jwksUri: KEYS }));
+    const tokens = await refreshTokens(client, savedTokens(client, { idToken: "old.id.token" }));
+    expect((await refreshTokens(client, tokens)).idToken).toBe(idToken);
+    expect(sent.map(({ method }) => method)).toEqual(["GET", "POST", "POST"]);
+  });
+
+  it("S-043 keys that could not be had are not asked for again after the answer", async () => {
+    const idToken = await sign(claimsFor(undefined));
+    const { fetch, sent } = script(text("", { status: 503 }), json({ ...TOKENS, id_token: idToken }), keys);
+    const client = acmeClient(fetch, { clock: stillClock(Date.now()) }, acme({ jwksUri: KEYS }));
+    const tokens = await refreshTokens(client, savedTokens(client, { idToken: "old.id.token" }));
+    expect(tokens.idToken).toBe("old.id.token");
+    expect(sent.map(({ method }) => method)).toEqual(["GET", "POST"]);
   });
 
   it("an abort while the keys are on their way sends no refresh token", async () => {
