@@ -21,6 +21,8 @@ const KEYS = {
   x25519: generateKeyPairSync("x25519"),
 };
 
+const NOT_FOR_SIGNING = '"key" must be a private key for RS256, PS256, ES256, ES384, EdDSA';
+
 const RSA_PARAMETERS = { modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]) };
 
 async function webKey(
@@ -68,19 +70,26 @@ describe("createAssertion", () => {
     ["ES512", { name: "ECDSA", namedCurve: "P-521" }],
   ])("S-051 refuses a key for %s", async (_name, parameters) => {
     const { privateKey } = await webKey(parameters);
-    expect(await expectCode(() => createAssertion({ key: privateKey })(CLAIMS, TIMES), "config_invalid")).toMatchObject(
-      { option: "key" },
-    );
+    const error = await expectCode(() => createAssertion({ key: privateKey })(CLAIMS, TIMES), "config_invalid");
+    expect(error).toMatchObject({ option: "key", message: NOT_FOR_SIGNING });
   });
 
   it("S-051 refuses a shared secret, a public key, and a key for something else", async () => {
     const hmac = await crypto.subtle.generateKey({ name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
     const { publicKey, privateKey } = await webKey({ name: "ECDSA", namedCurve: "P-256" });
     const { privateKey: agreement } = await webKey({ name: "ECDH", namedCurve: "P-256" }, ["deriveBits"]);
-    for (const key of [hmac, publicKey, agreement]) {
-      await expectCode(() => createAssertion({ key })(CLAIMS, TIMES), "config_invalid");
+    const { privateKey: longer } = await webKey({ name: "ECDH", namedCurve: "P-384" }, ["deriveBits"]);
+    const { privateKey: decryption } = await webKey({ name: "RSA-OAEP", hash: "SHA-256", ...RSA_PARAMETERS }, [
+      "decrypt",
+      "encrypt",
+    ]);
+    for (const key of [hmac, publicKey, agreement, longer, decryption]) {
+      const error = await expectCode(() => createAssertion({ key })(CLAIMS, TIMES), "config_invalid");
+      expect(error).toMatchObject({ option: "key", message: NOT_FOR_SIGNING });
     }
-    await expectCode(() => createAssertion({ key: privateKey, algorithm: "ES384" })(CLAIMS, TIMES), "config_invalid");
+    const sign = createAssertion({ key: privateKey, algorithm: "ES384" });
+    const error = await expectCode(() => sign(CLAIMS, TIMES), "config_invalid");
+    expect(error).toMatchObject({ message: '"key" must be a private key for ES384' });
   });
 
   it("S-051 refuses an RSA key that is too short, in our words", async () => {
@@ -98,7 +107,8 @@ describe("createAssertion", () => {
         () => createAssertion({ key: pkcs8(KEYS.rsa.privateKey), algorithm: algorithm as never }),
         "config_invalid",
       );
-      expect(error).toMatchObject({ option: "algorithm" });
+      const message = '"algorithm" must be one of RS256, PS256, ES256, ES384, EdDSA';
+      expect(error).toMatchObject({ option: "algorithm", message });
     },
   );
 

@@ -318,6 +318,10 @@ describe("an answer that is no metadata", () => {
       "another type",
       (): Response => new Response(JSON.stringify(METADATA), { headers: { "content-type": "application/jsonp" } }),
     ],
+    [
+      "a type that ends like JSON's",
+      (): Response => new Response(JSON.stringify(METADATA), { headers: { "content-type": "text/application/json" } }),
+    ],
     ["a list", (): Response => Response.json([METADATA])],
     ["null", (): Response => Response.json(null)],
     [
