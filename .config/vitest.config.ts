@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 import SummaryReporter from "./summary-reporter.ts";
@@ -25,7 +26,8 @@ export default defineConfig({
   resolve: { alias },
   test: {
     reporters: ["default", new SummaryReporter()],
-    maxWorkers: "100%", // by default one processor stays idle, which is half of a small machine
+    // Most tests wait most of the time: for Web Crypto's threads, for servers, for processes of their own.
+    maxWorkers: 2 * availableParallelism(),
     coverage: {
       provider: "v8",
       include: ["src/**/*.ts"],

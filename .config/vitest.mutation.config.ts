@@ -16,6 +16,7 @@ export default defineConfig({
       (name) => `test/*/${name}.test.ts`,
     ),
     testTimeout: HANG_MS,
+    isolate: false, // loading the same modules for each file takes longer than most tests
     setupFiles: ["test/fast-check.setup.ts", ".config/mutation.setup.ts"],
   },
 });

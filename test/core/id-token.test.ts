@@ -4,7 +4,6 @@ import {
   type OAuthClient,
   TokenManager,
   type TokenSet,
-  type TransportError,
   exchangeCode,
   refreshTokens,
   rescuedRefreshToken,
@@ -303,7 +302,7 @@ describe("keys that cannot be had", () => {
     const { result } = await login((nonce) => sign(claimsFor(nonce)), { others: [step] });
     const error = await refusal(result);
     expect(error).toMatchObject({ name: "TransportError", action: "reauthorize", retryable: false });
-    expect((error as TransportError).status).toBe(status);
+    expect(error["status"]).toBe(status);
     expect(error.message).toMatch(/^the keys of the ID token could not be fetched: /);
   });
 
