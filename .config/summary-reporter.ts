@@ -5,6 +5,13 @@ const REASON = /left out: .*?(?= > |$)/;
 
 /** Vitest reporter that ends a run with `N passed, N failed`, alone on its line; before it, how many were skipped, and why. */
 export default class SummaryReporter implements Reporter {
+  /** Whoever runs some tests by name knows what is left out. */
+  #byName = false;
+
+  onInit: NonNullable<Reporter["onInit"]> = ({ config }) => {
+    this.#byName = config.testNamePattern !== undefined;
+  };
+
   onTestRunEnd: NonNullable<Reporter["onTestRunEnd"]> = (modules, unhandledErrors) => {
     let passed = 0;
     let failed = 0;
@@ -18,7 +25,7 @@ export default class SummaryReporter implements Reporter {
         else if (state === "failed") failedHere += 1;
         else {
           skipped += 1;
-          reasons.add(REASON.exec(test.fullName)?.[0] ?? `left out: ${test.fullName}`);
+          if (!this.#byName) reasons.add(REASON.exec(test.fullName)?.[0] ?? `left out: ${test.fullName}`);
         }
       }
       // A file that could not be loaded has no tests to count, but it has failed.

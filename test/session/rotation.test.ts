@@ -3,6 +3,7 @@ import type { Clock } from "warehouse-oauth";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { describe, expect, test } from "vitest";
 import { HOUR, follow, gate, openScene, run, saveElsewhere, issuedAt } from "./scene.ts";
+import type { Scene } from "./scene.ts";
 
 describe("the transaction, step by step (DESIGN 6)", () => {
   test("R-24 R-35 looks, takes the lease, looks again, announces, sends, saves, gives the lease back", async () => {
@@ -513,6 +514,42 @@ describe("answers that got lost (R-21, R-22)", () => {
       await scene.clock.advance(10_000);
     }
     expect(scene.refreshes().length).toBeLessThanOrEqual(4);
+  });
+});
+
+describe("R-09 a process that slept while its tokens were on their way, until they ended", () => {
+  /** Sleeps through the answers to come. */
+  async function openSleeper(answers: number): Promise<Scene> {
+    let sleptMs = 0;
+    const watch = (clock: ManualClock): Clock => ({
+      now: () => clock.now() + sleptMs,
+      monotonic: () => clock.monotonic() + sleptMs,
+      setTimer: (callback, delayMs, options) => clock.setTimer(callback, delayMs, options),
+    });
+    const scene = await openScene({ watch });
+    await scene.clock.advance(HOUR);
+    for (let count = 0; count < answers; count++) {
+      scene.answers.push(() => {
+        sleptMs += HOUR;
+        return undefined; // the fake answers
+      });
+    }
+    return scene;
+  }
+
+  test("refreshes once more: the caller gets a token that is good", async () => {
+    const scene = await openSleeper(1);
+    const token = await run(scene.clock, scene.session.getAccessToken());
+    expect(token.value).toBe(issuedAt(scene, 2).access_token);
+    expect(scene.refreshes()).toHaveLength(2);
+    expect(scene.store.stored()).toMatchObject({ generation: 3, state: "active" });
+  });
+
+  test("does so once: whoever sleeps through that as well is told nothing new", async () => {
+    const scene = await openSleeper(2);
+    const token = await run(scene.clock, scene.session.getAccessToken());
+    expect(token.value).toBe(issuedAt(scene, 2).access_token);
+    expect(scene.refreshes()).toHaveLength(2);
   });
 });
 
