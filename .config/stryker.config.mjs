@@ -1,4 +1,5 @@
 // `npm run mutate`: mutants of src/core; `ROOM=session npm run mutate -- -m src/session/retry.ts`: of another room, or of some files.
+// `TESTS=retry,trouble` before it: with these tests only, which is quicker and never gives a better score.
 const room = process.env.ROOM ?? "core";
 
 export default {

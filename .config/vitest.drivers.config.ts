@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 import SummaryReporter from "./summary-reporter.ts";
@@ -15,6 +16,7 @@ export default defineConfig({
     include: ["test/drivers/*/*.test.ts"],
     testTimeout: TIMEOUT_MS,
     hookTimeout: TIMEOUT_MS,
-    maxWorkers: 4, // whatever the machine: most of the time they wait for tokens of five seconds to end
+    // Most of the time they wait for tokens of five seconds to end.
+    maxWorkers: 2 * availableParallelism(),
   },
 });

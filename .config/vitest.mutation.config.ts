@@ -2,7 +2,7 @@ import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 import { HANG_MS, alias } from "./vitest.config.ts";
 
-const room = process.env["ROOM"] ?? "core";
+const { ROOM: room = "core", TESTS: tests } = process.env;
 
 // For Stryker: one plain project with the tests that drive one room. Anything that reads the source files would
 // fail on the mutated copy and count as a kill.
@@ -10,7 +10,10 @@ export default defineConfig({
   root: fileURLToPath(new URL("../", import.meta.url)),
   resolve: { alias },
   test: {
-    include: [`test/${room}/*.test.ts`, "test/lib/*.test.ts"],
+    include:
+      tests === undefined
+        ? [`test/${room}/*.test.ts`, "test/lib/*.test.ts"]
+        : tests.split(",").map((name) => `test/${room}/${name}.test.ts`),
     // They drive every flow, and so would run for every mutant: the canary, the model, and real sockets and processes.
     exclude: ["canary", "model", "faults-on-a-socket", "background", "lifecycle"].map(
       (name) => `test/*/${name}.test.ts`,

@@ -21,8 +21,8 @@ for (const folder of [`${root}test/runtimes`, ...names.map((name) => `${here}${n
   if (!existsSync(`${folder}/node_modules`)) process.stdout.write(await run("npm", ["ci", "--prefix", folder]));
 }
 
-// At once: most of the time they wait for tokens of five seconds to end.
-const results = await Promise.all(names.map(test));
+const results = [];
+for (const name of names) results.push(await test(name));
 if (names.length === all.length) results.push(await compileUsage());
 const sum = (counts) => counts.reduce((total, count) => total + count, 0);
 const failed = sum(results.map((result) => result.failed));

@@ -345,7 +345,7 @@ async function useUp(pool: Pool): Promise<unknown[]> {
 }
 
 async function liveInPool(side: Side): Promise<Outcome> {
-  const user = await openUser(side, { accessTokenLifetimeMs: POOL.lifetimeMs });
+  const user = await openUser(side, { accessTokenLifetimeMs: POOL.lifetimeMs, clockStands: true });
   const pool = await user.createPool(POOL.max);
   const errors: unknown[] = [];
   for (let half = 0; half < POOL.lives * 2; half++) {

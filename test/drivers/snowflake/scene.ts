@@ -46,13 +46,17 @@ export interface Scene {
 
 export interface SceneOptions extends FakeSnowflakeOptions {
   readonly manager?: Partial<TokenManagerOptions>;
+  /** Time passes by `pass` only, however slow the machine is; nothing may wait then. By default it goes on by itself, too. */
+  readonly clockStands?: boolean;
 }
 
-export async function openScene({ manager: managerOptions, ...options }: SceneOptions = {}): Promise<Scene> {
+export async function openScene(sceneOptions: SceneOptions = {}): Promise<Scene> {
+  const { manager: managerOptions, clockStands = false, ...options } = sceneOptions;
+  const opened = { now: Date.now(), monotonic: performance.now() };
   let passed = 0;
   const clock: Clock = {
-    now: () => Date.now() + passed,
-    monotonic: () => performance.now() + passed,
+    now: () => (clockStands ? opened.now : Date.now()) + passed,
+    monotonic: () => (clockStands ? opened.monotonic : performance.now()) + passed,
     setTimer(callback, delayMs, how) {
       const timer = setTimeout(callback, delayMs);
       if (how?.keepAlive !== true) timer.unref();
