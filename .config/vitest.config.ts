@@ -27,7 +27,7 @@ export default defineConfig({
   test: {
     reporters: ["default", new SummaryReporter()],
     // Most tests wait most of the time: for Web Crypto's threads, for servers, for processes of their own.
-    maxWorkers: 2 * availableParallelism(),
+    maxWorkers: Math.ceil(1.5 * availableParallelism()),
     coverage: {
       provider: "v8",
       include: ["src/**/*.ts"],
