@@ -113,6 +113,8 @@ describe("where a token may go (S-056, S-059)", () => {
     ["another scheme", "http://api.acme.example/"],
     ["another port", "https://api.acme.example:8443/"],
     ["credentials before our host", "https://user:pass@api.acme.example/"],
+    ["a user before our host", "https://user@api.acme.example/"],
+    ["a password before our host", "https://:pass@api.acme.example/"],
     ["our host as credentials", "https://api.acme.example@evil.example/"],
     ["a script", "javascript:alert(1)"],
     ["data", "data:text/plain,hello"],
@@ -155,6 +157,19 @@ describe("redirects (S-026, S-059)", () => {
     expect(await response.text()).toBe("fine");
     expect(sent.map(({ url }) => url)).toEqual([`${API}/v1`, `${API}/elsewhere`, "https://eu.acme.example:8443/v2"]);
     expect(sent.every(({ headers }) => headers.get("authorization") === "Bearer token-1")).toBe(true);
+    // Nobody but us follows: the platform would send the token along, wherever to.
+    expect(sent.every(({ redirect }) => redirect === "manual")).toBe(true);
+  });
+
+  test("a HEAD is followed as a GET is; where a redirect is an error, the platform is told", async () => {
+    const { session, sent } = await openApi([to("/v2"), ok, ok]);
+    expect((await session.fetch("/v1", { method: "HEAD" })).status).toBe(200);
+    await session.fetch("/v1", { redirect: "error" });
+    expect(sent.map(({ method, redirect }) => [method, redirect])).toEqual([
+      ["HEAD", "manual"],
+      ["HEAD", "manual"],
+      ["GET", "error"],
+    ]);
   });
 
   for (const location of ["https://evil.example/", "//evil.example/", "http://api.acme.example/", "javascript:1"]) {
