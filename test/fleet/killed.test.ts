@@ -51,8 +51,9 @@ class KilledFleet {
   async killOne(): Promise<void> {
     const [victim] = this.#workers.splice(Math.floor(this.#random() * this.#workers.length), 1);
     if (victim === undefined) throw new TypeError("unreachable: there are two");
-    await victim.worker.kill();
+    // Before: another process may take the lease of a dead one sooner than we hear of its end.
     this.killed.set(victim.name, machineTime());
+    await victim.worker.kill();
   }
 
   /** Signs in again wherever a worker says that somebody must, once. */
