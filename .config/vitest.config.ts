@@ -26,7 +26,7 @@ export default defineConfig({
   resolve: { alias },
   test: {
     reporters: ["default", new SummaryReporter()],
-    // Most tests wait most of the time: for Web Crypto's threads, for servers, for processes of their own.
+    // Many tests wait: for Web Crypto's threads, for servers, for processes of their own.
     maxWorkers: Math.ceil(1.5 * availableParallelism()),
     coverage: {
       provider: "v8",

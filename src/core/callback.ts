@@ -134,7 +134,7 @@ export function validateCallback(
  * @throws `TypeError` with `invalid_argument` for what {@link validateCallback} did not make.
  */
 export function grantOf(callback: ValidatedCallback): CallbackGrant {
-  const grant = typeof callback === "object" ? grants.get(callback) : undefined;
+  const grant = grants.get(callback);
   if (grant === undefined) throw invalidArgument('"callback" must come from validateCallback');
   return grant;
 }

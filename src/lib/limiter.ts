@@ -11,10 +11,10 @@ export type LimiterPriority = "foreground" | "background";
 /** A place that was given: at most `atOnce` of them are out. */
 export interface LimiterPlace {
   /**
-   * Starts now, and gives 0; or gives the milliseconds after which to ask again. Places are given at the rate of starts, so
-   * it is 0, unless what came between place and start took one holder longer than another.
+   * Takes the turn to start if it has come, and gives 0; or gives the milliseconds after which to ask again. Places are
+   * given at the rate of starts, so it is 0, unless what came between place and start took one holder longer than another.
    */
-  readonly startInMs: () => number;
+  readonly takeTurn: () => number;
   /** Gives it back. Calling it again does nothing. */
   readonly release: () => void;
 }
@@ -218,7 +218,7 @@ export class Limiter {
     this.#places.take(now);
     let held = true;
     return {
-      startInMs: () => this.#startInMs(),
+      takeTurn: () => this.#takeTurn(),
       release: () => {
         if (!held) return;
         held = false;
@@ -229,7 +229,7 @@ export class Limiter {
     };
   }
 
-  #startInMs(): number {
+  #takeTurn(): number {
     const now = this.#clock.monotonic();
     const waitMs = this.#starts.nextAt() - now;
     if (waitMs > 0) return waitMs;

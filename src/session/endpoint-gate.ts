@@ -20,8 +20,8 @@ export const DEFAULT_PER_SECOND = 20;
 
 /** A place at the endpoint. Exactly one of `succeeded`, `failed` and `abandon` is called, once. */
 export interface Place {
-  /** Before sending: 0 for now, which it nearly always is, or the milliseconds after which to ask again. */
-  sendInMs(): number;
+  /** Before sending: 0 if it is this one's turn, which it nearly always is, or the milliseconds after which to ask again. */
+  takeTurn(): number;
   succeeded(): void;
   failed(error: unknown): void;
   /** Nothing was sent. */
@@ -120,9 +120,9 @@ export class EndpointGate {
     }
   }
 
-  #place({ startInMs, release }: LimiterPlace, source: unknown, isProbe: boolean): Place {
+  #place({ takeTurn, release }: LimiterPlace, source: unknown, isProbe: boolean): Place {
     return {
-      sendInMs: startInMs,
+      takeTurn,
       succeeded: () => {
         release();
         this.#budget.refund();

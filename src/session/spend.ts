@@ -74,7 +74,7 @@ async function prepare(
   if (isAnnounced) await announce(engine, entry, base);
   const { version: current } = entry;
   try {
-    await takeTurn(engine, flight, place);
+    await waitForTurn(engine, flight, place);
     if (!lease.isOurs) {
       throw new StoreError("lease_lost", "the lease ended before anything was sent: this process was paused", "lease");
     }
@@ -93,8 +93,8 @@ async function prepare(
 }
 
 /** Those whose announcements were written at the same moment leave one by one all the same (requirements R-65). */
-async function takeTurn(engine: SessionEngine, flight: Flight, place: Place): Promise<void> {
-  for (let waitMs = place.sendInMs(); waitMs > 0; waitMs = place.sendInMs()) {
+async function waitForTurn(engine: SessionEngine, flight: Flight, place: Place): Promise<void> {
+  for (let waitMs = place.takeTurn(); waitMs > 0; waitMs = place.takeTurn()) {
     await engine.sleep(waitMs, { keepAlive: flight.foreground, signal: flight.cancel.signal });
   }
 }

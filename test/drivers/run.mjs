@@ -21,6 +21,7 @@ for (const folder of [`${root}test/runtimes`, ...names.map((name) => `${here}${n
   if (!existsSync(`${folder}/node_modules`)) process.stdout.write(await run("npm", ["ci", "--prefix", folder]));
 }
 
+// One after the other: tokens live for five seconds here, and two suites would take time from each other.
 const results = [];
 for (const name of names) results.push(await test(name));
 if (names.length === all.length) results.push(await compileUsage());

@@ -67,7 +67,7 @@ interface Asked {
   started: number | undefined;
   error: unknown;
   release: LimiterPlace["release"] | undefined;
-  startInMs: LimiterPlace["startInMs"] | undefined;
+  takeTurn: LimiterPlace["takeTurn"] | undefined;
   readonly promote: (deadlineAt?: number) => void;
 }
 
@@ -92,17 +92,17 @@ function setUp(options: Partial<LimiterOptions> = {}): {
         started: undefined,
         error: undefined,
         release: undefined,
-        startInMs: undefined,
+        takeTurn: undefined,
         promote: (deadlineAt) => {
           request.promote(deadlineAt);
         },
       };
       request.granted.then(
-        ({ release, startInMs }) => {
+        ({ release, takeTurn }) => {
           started.push(name);
           asked.started = clock.time;
           asked.release = release;
-          asked.startInMs = startInMs;
+          asked.takeTurn = takeTurn;
         },
         (error: unknown) => {
           asked.error = error;
@@ -529,7 +529,7 @@ describe("Limiter", () => {
     const { clock, ask } = setUp({ atOnce: 5, perSecond: 10 });
     const asked = ["a", "b", "c", "d", "e"].map((name) => ask(name));
     await clock.advance(5_000);
-    const waits = (): (number | undefined)[] => asked.map(({ startInMs }) => startInMs?.());
+    const waits = (): (number | undefined)[] => asked.map(({ takeTurn }) => takeTurn?.());
     expect(waits()).toEqual([0, 100, 100, 100, 100]);
     await clock.advance(50);
     expect(waits()).toEqual([50, 50, 50, 50, 50]);
@@ -541,8 +541,8 @@ describe("Limiter", () => {
     const { clock, limiter } = setUp({ atOnce: 10, perSecond: 20 });
     const waits: number[] = [];
     for (let index = 0; index < 100; index += 1) {
-      void limiter.acquire().then(({ startInMs, release }) => {
-        waits.push(startInMs());
+      void limiter.acquire().then(({ takeTurn, release }) => {
+        waits.push(takeTurn());
         release();
       });
     }

@@ -545,7 +545,7 @@ describe("R-09 a process that slept while its tokens were on their way, until th
     expect(scene.store.stored()).toMatchObject({ generation: 3, state: "active" });
   });
 
-  test("does so once: whoever sleeps through that as well is told nothing new", async () => {
+  test("does so once: who sleeps through that as well gets what came", async () => {
     const scene = await openSleeper(2);
     const token = await run(scene.clock, scene.session.getAccessToken());
     expect(token.value).toBe(issuedAt(scene, 2).access_token);
