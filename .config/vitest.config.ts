@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { LongestFirst } from "./longest-first.ts";
 import SummaryReporter from "./summary-reporter.ts";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
@@ -28,6 +29,7 @@ export default defineConfig({
     reporters: ["default", new SummaryReporter()],
     // Many tests wait: for Web Crypto's threads, for servers, for processes of their own.
     maxWorkers: Math.ceil(1.5 * availableParallelism()),
+    sequence: { sequencer: LongestFirst },
     coverage: {
       provider: "v8",
       include: ["src/**/*.ts"],

@@ -16,6 +16,8 @@ const KILL_EVERY_MS = countOf("FLEET_KILL_EVERY_MS", 300);
 const LEAST_KILLS = 4;
 /** How often the next kill comes whether or not anything was sent since the last; if always, nothing might ever be sent. */
 const HASTE = 1 / 3;
+/** After so many kills without a rotation between them the next waits for one: a third send in vain is followed by a rest of 30 s. */
+const KILLS_IN_A_ROW = 2;
 const LEASE_MS = 1_000;
 
 const SUBJECT = "ada";
@@ -117,14 +119,20 @@ onEachStore("killed at random", (suite) => {
         await fleetOfTwo.add();
         const log: TokenRequest[] = [];
         const rotations = (): number => log.filter(({ status }) => status === 200).length;
+        let rotationsBefore = 0;
+        let inARow = 0;
         while (rotations() < ROTATIONS || fleetOfTwo.killed.size < LEAST_KILLS) {
           const seen = log.length;
           const inHaste = random() < HASTE;
+          const mayKill = (): boolean =>
+            inARow >= KILLS_IN_A_ROW ? rotations() > rotationsBefore : inHaste || log.length > seen;
           do {
             await wait(2 * KILL_EVERY_MS * random());
             fleetOfTwo.check();
             log.push(...(await fleet.log(log.length)));
-          } while (!inHaste && log.length === seen);
+          } while (!mayKill());
+          inARow = rotations() > rotationsBefore ? 1 : inARow + 1;
+          rotationsBefore = rotations();
           await fleetOfTwo.killOne();
           await fleetOfTwo.add();
         }
