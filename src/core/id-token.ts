@@ -1,6 +1,7 @@
 import type * as Jose from "jose";
 import type { JWTPayload, JWTVerifyOptions } from "jose";
 import { abortable } from "../lib/abortable.ts";
+import { equalsConstantTime } from "../lib/constant-time.ts";
 import { internalsOf } from "./client.ts";
 import type { OAuthClient } from "./client.ts";
 import { CallbackError, OAuthError, TransportError } from "./errors.ts";
@@ -120,7 +121,7 @@ function assertAuthorizedParty({ clientId }: OAuthClient, { aud, azp }: JWTPaylo
 
 function assertNonce({ nonce: received }: JWTPayload, nonce: string, returnTo: string | undefined): void {
   if (received === undefined) throw new TypeError("no nonce");
-  if (received !== nonce) {
+  if (typeof received !== "string" || !equalsConstantTime(received, nonce)) {
     throw new CallbackError("nonce_mismatch", "the ID token belongs to another login; begin it again", returnTo);
   }
 }

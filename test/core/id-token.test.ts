@@ -10,6 +10,7 @@ import {
 } from "warehouse-oauth";
 import { checkIdToken } from "../../src/core/id-token.ts";
 import {
+  NOW,
   type Script,
   type Sent,
   type Step,
@@ -278,12 +279,30 @@ describe("S-022 an ID token that is not", () => {
 });
 
 describe("S-037 clocks", () => {
-  it("the client's clock counts, with 30 seconds to spare", async () => {
+  const end = NOW / 1000;
+  it.each<[string, JWTPayload, number, string | undefined]>([
+    ["ended 29 s ago", { exp: end }, 29_000, undefined],
+    ["ended a millisecond less than 30 s ago", { exp: end }, 29_999, undefined],
+    ["ended 30 s ago", { exp: end }, 30_000, "exp"],
+    ["ended 31 s ago", { exp: end }, 31_000, "exp"],
+    ["begins in 29 s", { nbf: end }, -29_000, undefined],
+    ["begins in 30 s", { nbf: end }, -30_000, undefined],
+    ["begins in a millisecond more than 30 s", { nbf: end }, -30_001, "nbf"],
+    ["begins in 31 s", { nbf: end }, -31_000, "nbf"],
+  ])("an ID token that %s by the client's clock, keys known or not", async (_name, times, afterMs, refused) => {
+    for (const known of [true, false]) {
+      const clock = stillClock(NOW + afterMs);
+      const claims = { iat: end - 600, exp: end + 600, ...times };
+      const { result } = await login((nonce) => sign({ ...claimsFor(nonce), ...claims }), { clock, known });
+      if (refused === undefined) expect((await result).user?.id).toBe("user-1");
+      else expect((await refusal(result)).message).toContain(`its "${refused}"`);
+    }
+  });
+
+  it("the client's clock counts, whatever the machine's says", async () => {
     const clock = stillClock(Date.now() + 3_600_000);
     const { result } = await login((nonce) => sign(claimsFor(nonce)), { clock });
     expect((await refusal(result)).message).toMatch(/its "exp"/);
-    const { result: near } = await login((nonce) => sign({ ...claimsFor(nonce), exp: seconds() - 15 }));
-    expect((await near).user?.id).toBe("user-1");
     const back = stillClock(Date.now() - 3_600_000);
     const { result: earlier } = await login((nonce) => sign({ ...claimsFor(nonce), exp: seconds() - 3000 }), {
       clock: back,

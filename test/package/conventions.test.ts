@@ -16,6 +16,10 @@ import {
 /** A file with more has more than one reason to change. */
 const MAX_LINES = 450;
 
+/** An adapter is data and pure hooks: what does not fit widens the definition, or moves to a file beside it. */
+const ADAPTER_LINES = 200;
+const ADAPTER = /^src\/adapters\/[^/]+\/index\.ts$/;
+
 /** The only places that may look at the time, wait, or print. */
 const CLOCK_AND_COMMAND_LINE = /^src\/(?:lib\/clock\.ts$|cli\/)/;
 
@@ -23,7 +27,7 @@ const CLOCK_AND_COMMAND_LINE = /^src\/(?:lib\/clock\.ts$|cli\/)/;
 const EMPTY_NAMES = /^(?:utils?|helpers?|common|misc|shared|stuff|index2)$/;
 
 /** What may be compared in constant time only (S-102). */
-const SECRET_NAMES = /state|secret|csrf|hash|verifier/i;
+const SECRET_NAMES = /state|secret|csrf|hash|verifier|nonce/i;
 
 /** Asynchronous functions that need no `signal`, each with its reason. */
 const WITHOUT_SIGNAL: ReadonlyMap<string, string> = new Map([
@@ -77,6 +81,12 @@ function nameOf(node: ts.Node): string {
 const tooLong: Check = (file) => {
   const lines = file.getLineStarts().length - 1;
   return lines > MAX_LINES ? [`${file.fileName} has ${String(lines)} lines; ${String(MAX_LINES)} is the most`] : [];
+};
+
+const longAdapter: Check = (file) => {
+  const lines = file.getLineStarts().length - 1;
+  if (!ADAPTER.test(file.fileName) || lines < ADAPTER_LINES) return [];
+  return [`${file.fileName} has ${String(lines)} lines; an adapter has less than ${String(ADAPTER_LINES)}`];
 };
 
 /** Members of global objects that read the time, wait, or are random. */
@@ -170,6 +180,7 @@ describe("what every source file keeps to", () => {
   const checks: readonly (readonly [string, Check])[] = [
     ["every export has a comment", uncommentedExports],
     [`no file is over ${String(MAX_LINES)} lines`, tooLong],
+    [`an adapter has less than ${String(ADAPTER_LINES)} lines`, longAdapter],
     [
       "time, timers, randomness and output come from outside; only the clock and the command line touch them",
       ambientTime,
@@ -212,6 +223,7 @@ describe("what every source file keeps to", () => {
         [secretEquality, "if (pending.state === received) f();"],
         [secretEquality, 'if (parameters.get("state") !== expected) f();'],
         [secretEquality, "if (a == clientSecret!) f();"],
+        [secretEquality, "if (claims.nonce !== expected) f();"],
         [codeFromText, "eval(text);"],
         [codeFromText, "const f: unknown = new Function(text);"],
         [codeFromText, "await import(name);"],
@@ -235,6 +247,15 @@ describe("what every source file keeps to", () => {
     ).map(([check, text]) => [check.name, text, check] as const),
   )("%s leaves alone: %s", (_name, text, check) => {
     expect(check(parseSource("src/x.ts", text))).toEqual([]);
+  });
+
+  test.each([
+    ["src/adapters/acme/index.ts", ADAPTER_LINES, 1],
+    ["src/adapters/acme/index.ts", ADAPTER_LINES - 1, 0],
+    ["src/adapters/acme/driver.ts", ADAPTER_LINES, 0],
+    ["src/index.ts", ADAPTER_LINES, 0],
+  ])("longAdapter: %s with %i lines", (path, lines, found) => {
+    expect(longAdapter(parseSource(path, "\n".repeat(lines)))).toHaveLength(found);
   });
 });
 

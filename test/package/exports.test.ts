@@ -94,6 +94,7 @@ describe("each warehouse comes with all that belongs to it", () => {
       `test/adapters/${warehouse}.test.ts`,
       `docs/warehouses/${warehouse}.md`,
       `examples/${warehouse}.ts`,
+      `test/examples/${warehouse}.test.ts`,
     ];
     const missing = wanted.filter((path) => !exists(path));
     if (!fakes().includes(`fake${warehouse}`))

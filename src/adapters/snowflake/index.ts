@@ -15,6 +15,7 @@ import type {
   Warehouse,
 } from "../../core/index.ts";
 import { checkHost, hostOfAccount } from "./host.ts";
+import { assertLocalRedirect } from "./local-application.ts";
 import {
   SCOPE_CATALOGUE,
   type SnowflakeScope,
@@ -158,23 +159,10 @@ function authorizationParameters(
   { scopes, clientId, redirectUri }: LoginRequest,
 ): Readonly<Record<string, string>> {
   assertKnownScopes(scopes);
-  if (clientId === LOCAL_APPLICATION && redirectUri !== undefined) assertLocalRedirect(redirectUri);
+  assertLocalRedirect(clientId, redirectUri);
   assertKnownOptions(login, "a login at Snowflake", ["scopes", "role"]);
   const { role } = login;
   return role === undefined ? {} : { scope: [...scopes, formatRoleScope(role)].join(" ") };
-}
-
-/** The client id of the integration that every account has. */
-const LOCAL_APPLICATION = "LOCAL_APPLICATION";
-
-/** Snowflake shows a page of its own for anything else (docs.snowflake.com, "Snowflake OAuth for local applications", checked 2026-11-21). */
-function assertLocalRedirect(redirectUri: string): void {
-  if (/^http:\/\/127\.0\.0\.1(?:[:/]|$)/.test(redirectUri)) return;
-  throw new ConfigurationError(
-    "config_invalid",
-    '"redirectUri" of the client LOCAL_APPLICATION must be http://127.0.0.1, with any port and path; Snowflake takes no "localhost" there',
-    "redirectUri",
-  );
 }
 
 /** Documented for the code only; the refresh token knows by itself (docs.snowflake.com, "Single-use refresh tokens", checked 2026-11-21). */
