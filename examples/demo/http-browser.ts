@@ -68,7 +68,7 @@ export class HttpBrowser {
         const { status, headers } = response;
         return { url, status, headers, html: await response.text(), redirects };
       }
-      await response.body?.cancel();
+      void response.body?.cancel();
       redirects.push(url);
       url = new URL(location, url);
       form = undefined;

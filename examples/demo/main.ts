@@ -100,13 +100,6 @@ async function main(): Promise<void> {
     return;
   }
   const demo = await start(port, { singleUse, drivers });
-  print(`\n  warehouse-oauth demo: ${demo.origin}/\n`);
-  for (const name of demo.realAccounts) {
-    print(
-      `  ${name} is a real account; its registration must have the redirect URI ${demo.origin}/callback/${name.toLowerCase()}`,
-    );
-  }
-  print("  Ctrl+C stops it.");
   let stopping = false;
   const stop = (): void => {
     if (stopping) return;
@@ -115,6 +108,13 @@ async function main(): Promise<void> {
   };
   process.on("SIGINT", stop).on("SIGTERM", stop);
   stopWithShell(stop);
+  print(`\n  warehouse-oauth demo: ${demo.origin}/\n`);
+  for (const name of demo.realAccounts) {
+    print(
+      `  ${name} is a real account; its registration must have the redirect URI ${demo.origin}/callback/${name.toLowerCase()}`,
+    );
+  }
+  print("  Ctrl+C stops it.");
 }
 
 try {

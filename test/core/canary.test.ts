@@ -1,5 +1,5 @@
 import { inspect } from "node:util";
-import { SignJWT, exportPKCS8, generateKeyPair } from "jose";
+import { CompactSign, type JWTPayload, SignJWT, exportJWK, exportPKCS8, generateKeyPair, jwtVerify } from "jose";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   type ClientOptions,
@@ -10,6 +10,7 @@ import {
   clientCredentials,
   clientSecretPost,
   createAuthorizationRequest,
+  discover,
   exchangeCode,
   exchangeToken,
   exportTokens,
@@ -17,6 +18,7 @@ import {
   jwtBearer,
   privateKeyJwt,
   refreshTokens,
+  rescuedRefreshToken,
   revokeTokens,
   validateCallback,
 } from "warehouse-oauth";
@@ -24,6 +26,9 @@ import { NOW, type Sent, acme, acmeClient, savedTokens, stillClock } from "./scr
 
 /** Every secret begins with this, so that no place need be known in which one could turn up. */
 const MARK = "CANARY";
+const ISSUER = "https://login.acme.example";
+const KEYS = `${ISSUER}/keys`;
+const CLIENT_ID = "s6BhdRkqt3";
 const SECRET = {
   accessToken: `${MARK}-access-token`,
   refreshToken: `${MARK}-refresh-token`,
@@ -41,14 +46,19 @@ const SECRET = {
 const forbidden = new Set<string>([
   MARK,
   btoa(MARK).slice(0, 8), // also where base64 begins with one
-  btoa(`s6BhdRkqt3:${MARK}`).slice(0, 20),
+  btoa(`${CLIENT_ID}:${MARK}`).slice(0, 20),
 ]);
 
 let pem = "";
 let privateKey: CryptoKey;
+let publicKey: CryptoKey;
+let strangersKey: CryptoKey;
+let keySet: unknown;
 beforeAll(async () => {
   const pair = await generateKeyPair("RS256", { extractable: true });
-  privateKey = pair.privateKey;
+  ({ privateKey, publicKey } = pair);
+  strangersKey = (await generateKeyPair("RS256")).privateKey;
+  keySet = { keys: [{ ...(await exportJWK(publicKey)), alg: "RS256", use: "sig", kid: "k1" }] };
   pem = await exportPKCS8(pair.privateKey);
   for (const line of pem.split("\n")) if (/^[A-Za-z0-9+/]{64}$/.test(line)) forbidden.add(line);
 });
@@ -94,6 +104,14 @@ function leaks(text: string): readonly string[] {
   return [...forbidden].filter((secret) => text.includes(secret));
 }
 
+/** Fails if a value shows a secret, or is an error of somebody else. */
+function expectNothingShown(where: string, value: unknown): void {
+  expect([where, leaks(shown(value))]).toEqual([where, []]);
+  if (!(value instanceof Error)) return;
+  expect([where, OAuthError.is(value)]).toEqual([where, true]);
+  expect([where, leaks(inspect(value.cause, { showHidden: true, depth: Infinity }))]).toEqual([where, []]);
+}
+
 /** What a server can do with what it got: send it back. */
 function echo(sent: Sent): string {
   const parts = [sent.url, sent.body, ...sent.form.values(), ...sent.headers.values()];
@@ -135,6 +153,7 @@ const json = (
 const coded = (text: string, code: string): Error =>
   Object.assign(new Error(text, { cause: { text } }), { code, text });
 
+const silence: Behaviour = () => new Promise<Response>(() => undefined);
 const behaviours: Readonly<Record<string, Behaviour>> = {
   success: json(200, () => good),
   "success with what nobody asked for": json(200, (text) => ({
@@ -201,17 +220,21 @@ const behaviours: Readonly<Record<string, Behaviour>> = {
       }),
       { headers: { "content-type": "application/json" } },
     ),
-  silence: () => new Promise<Response>(() => undefined),
+  silence,
 };
+
+const addressOf = (input: Parameters<Fetch>[0]): string => (input instanceof Request ? input.url : String(input));
 
 function fetchThat(behaviour: Behaviour, clock: ReturnType<typeof stillClock>): Fetch {
   return async (input, init) => {
     const body = init?.body instanceof URLSearchParams ? init.body.toString() : "";
-    const url = input instanceof Request ? input.url : String(input);
+    const url = addressOf(input);
     const headers = new Headers(init?.headers);
-    setTimeout(() => {
-      clock.advance(60_000);
-    }, 1); // ends the silence
+    if (behaviour === silence) {
+      setTimeout(() => {
+        clock.advance(60_000);
+      }, 1);
+    }
     return behaviour({
       url,
       body,
@@ -231,13 +254,20 @@ const authentications: Readonly<Record<string, () => Partial<ClientOptions>>> = 
   jwt: () => ({ clientAuthentication: privateKeyJwt(pem, { keyId: "k1" }) }),
 };
 
-type Flow = (client: ReturnType<typeof acmeClient>) => Promise<unknown>;
+/** The nonce of the login that was begun last. */
+let nonce = "";
+
+type Flow = (
+  client: ReturnType<typeof acmeClient>,
+  ports: { readonly fetch: Fetch; readonly clock: ReturnType<typeof stillClock> },
+) => Promise<unknown>;
 const login =
   (scopes: readonly string[]): Flow =>
   async (client) => {
     const { url, pending } = await createAuthorizationRequest<LoginOptions>(client, { scopes, returnTo: "/report" });
     for (const secret of [pending.state, pending.codeVerifier, pending.nonce])
       if (secret !== undefined) forbidden.add(secret);
+    nonce = pending.nonce ?? "";
     const callback = validateCallback(
       client,
       new URLSearchParams({ code: SECRET.code, state: pending.state }),
@@ -261,6 +291,7 @@ const flows: Readonly<Record<string, Flow>> = {
         accessToken: SECRET.accessToken,
         refreshToken: SECRET.refreshToken,
         idToken: SECRET.idToken,
+        user: { issuer: ISSUER, id: "user-1" },
       }),
     ),
   "client credentials": (client) => clientCredentials(client, { scopes: ["read"] }),
@@ -275,6 +306,7 @@ const flows: Readonly<Record<string, Flow>> = {
     }),
   revocation: (client) =>
     revokeTokens(client, savedTokens(client, { accessToken: SECRET.accessToken, refreshToken: SECRET.refreshToken })),
+  discovery: (_client, ports) => discover(ISSUER, ports),
 };
 
 /** What the process itself says: streams, warnings, rejections that nobody caught. */
@@ -319,7 +351,7 @@ describe("S-082, S-083, S-084, S-085, S-088 no secret is shown", () => {
         leaks(shown(Object.defineProperty(new Error("x"), "secret", { value: secret, enumerable: false }))),
       ).toContain(MARK);
       expect(leaks(shown(new Error("x", { cause: new Error("y", { cause: { secret } }) })))).toContain(MARK);
-      expect(leaks(shown({ header: `Basic ${btoa(`s6BhdRkqt3:${MARK}-x`)}` }))).not.toEqual([]);
+      expect(leaks(shown({ header: `Basic ${btoa(`${CLIENT_ID}:${MARK}-x`)}` }))).not.toEqual([]);
     }
     expect(leaks(shown(pem))).not.toEqual([]);
   });
@@ -332,20 +364,12 @@ describe("S-082, S-083, S-084, S-085, S-088 no secret is shown", () => {
       for (const [behaviourName, behaviour] of Object.entries(behaviours)) {
         for (const [authenticationName, authentication] of Object.entries(authentications)) {
           const clock = stillClock(NOW);
-          const client = acmeClient(
-            fetchThat(behaviour, clock),
-            { clock, ...authentication() },
-            acme({ jwksUri: "https://login.acme.example/keys" }),
-          );
-          const result = await flow(client).catch((error: unknown) => error);
+          const fetch = fetchThat(behaviour, clock);
+          const client = acmeClient(fetch, { clock, ...authentication() }, acme({ jwksUri: KEYS }));
+          const result = await flow(client, { fetch, clock }).catch((error: unknown) => error);
           for (const value of [result, ...(Array.isArray(result) ? (result as unknown[]) : []), client]) {
-            const where = `${behaviourName}, ${authenticationName}`;
-            expect([where, leaks(shown(value))]).toEqual([where, []]);
-            if (value instanceof Error) {
-              failures++;
-              expect([where, OAuthError.is(value)]).toEqual([where, true]);
-              expect([where, leaks(inspect(value.cause, { showHidden: true, depth: Infinity }))]).toEqual([where, []]);
-            }
+            expectNothingShown(`${behaviourName}, ${authenticationName}`, value);
+            if (value instanceof Error) failures++;
           }
         }
       }
@@ -366,6 +390,201 @@ describe("S-082, S-083, S-084, S-085, S-088 no secret is shown", () => {
     if (!OAuthError.is(error)) expect.fail("no error of ours");
     expect(leaks(`${error.message} ${error.stack ?? ""} ${String(error)}`)).toEqual([]);
     expect(error.oauthError).toBe(`${MARK}-client-secret`);
+  });
+});
+
+interface SignedToken {
+  /** What is other than in a good one; the nonce too is one that was asked for. */
+  readonly claims?: JWTPayload;
+  readonly by?: () => CryptoKey;
+  /** Signed as it stands, instead of claims. */
+  readonly text?: string;
+  /** What becomes of it: kept, left out of the refreshed tokens, or an error's code. */
+  readonly login?: "kept" | "id_token_invalid" | "nonce_mismatch";
+  readonly refresh: "kept" | "left out" | "id_token_invalid";
+}
+
+const SECONDS = NOW / 1000;
+const refused = { login: "id_token_invalid", refresh: "left out" } as const;
+
+/** ID tokens, really signed. Whatever stands in their claims is a secret here, but for the user of the good ones. */
+const signedTokens: Readonly<Record<string, SignedToken>> = {
+  good: { login: "kept", refresh: "kept" },
+  "of another issuer": { claims: { iss: `https://evil.example/${MARK}`, sub: MARK }, ...refused },
+  "for another audience": { claims: { aud: `${MARK}-audience`, sub: MARK }, ...refused },
+  "for several audiences": { claims: { aud: [CLIENT_ID, `${MARK}-audience`] }, ...refused },
+  "for another party": { claims: { azp: `${MARK}-party` }, ...refused },
+  ended: { claims: { exp: SECONDS - 3600, sub: MARK }, ...refused },
+  "with an end that is none": { claims: { exp: `${MARK}-end` as never }, ...refused },
+  "not yet good": { claims: { nbf: SECONDS + 3600 }, ...refused },
+  "without a time of issue": { claims: { iat: undefined as never }, ...refused },
+  "without a user": { claims: { sub: undefined as never, email: MARK }, ...refused },
+  "of another login": { claims: { nonce: `${MARK}-nonce` }, login: "nonce_mismatch", refresh: "kept" },
+  "without a nonce": { claims: { nonce: undefined }, login: "id_token_invalid", refresh: "kept" },
+  "of another user": { claims: { sub: `${MARK}-user` }, refresh: "id_token_invalid" },
+  "of a stranger": { by: () => strangersKey, ...refused },
+  "with claims that are no JSON": { text: `{"sub":"${MARK}`, ...refused },
+};
+
+async function sign({ claims, by, text }: Omit<SignedToken, "login" | "refresh">): Promise<string> {
+  const all = {
+    iss: ISSUER,
+    aud: CLIENT_ID,
+    sub: "user-1",
+    iat: SECONDS - 10,
+    exp: SECONDS + 3600,
+    nonce,
+    jti: `${MARK}-jti`,
+    sid: { deep: [`${MARK}-sid`] },
+    ...claims,
+  };
+  const token = await new CompactSign(new TextEncoder().encode(text ?? JSON.stringify(all)))
+    .setProtectedHeader({ alg: "RS256", kid: "k1" })
+    .sign(by?.() ?? privateKey);
+  for (const part of token.split(".").slice(1)) forbidden.add(part.slice(0, 20));
+  return token;
+}
+
+/** Answers with tokens and this ID token, and at the address of the keys as told. */
+function fetchWith(
+  make: () => Promise<string>,
+  atKeys: Behaviour,
+  clock: ReturnType<typeof stillClock>,
+): Fetch & { readonly idTokens: string[] } {
+  const idTokens: string[] = [];
+  const atToken: Behaviour = async () => {
+    const idToken = await make();
+    idTokens.push(idToken);
+    return Response.json({ ...good, id_token: idToken });
+  };
+  const fetch: Fetch = (input, init) => fetchThat(addressOf(input) === KEYS ? atKeys : atToken, clock)(input, init);
+  return Object.assign(fetch, { idTokens });
+}
+
+/** A login or a refresh, and what became of its ID token. Nothing of it may be shown. */
+async function outcomeOf(
+  where: string,
+  kind: "login" | "refresh",
+  ports: { readonly fetch: ReturnType<typeof fetchWith>; readonly clock: ReturnType<typeof stillClock> },
+  jwksUri: string | undefined,
+): Promise<string> {
+  const flow = flows[`${kind} with an ID token`] ?? ((): never => expect.fail("no such flow"));
+  const client = acmeClient(ports.fetch, { clock: ports.clock }, acme(jwksUri === undefined ? {} : { jwksUri }));
+  const values: readonly unknown[] = [await flow(client, ports).catch((error: unknown) => error)].flat();
+  for (const value of [...values, client]) expectNothingShown(where, value);
+  const [result] = values;
+  if (result instanceof TokenSet) {
+    expect([where, result.accessToken, result.refreshToken]).toEqual([where, good.access_token, good.refresh_token]);
+    if (result.idToken === SECRET.idToken) return "left out";
+    expect([where, result.idToken]).toEqual([where, ports.fetch.idTokens[0]]);
+    return "kept";
+  }
+  if (!OAuthError.is(result)) expect.fail(`${where}: no error of ours`);
+  if (kind === "refresh") expect(rescuedRefreshToken(result)).toBe(good.refresh_token);
+  return result.code;
+}
+
+describe("S-082, S-083 no claim of an ID token is shown", () => {
+  const goodKeys: Behaviour = () => Response.json(keySet);
+  afterEach(async () => {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(heard).toEqual([]);
+    expect(written).toEqual([]);
+  });
+
+  it("and one that is shown would be found: the library's own errors hold them", async () => {
+    const idToken = await sign({ claims: { aud: "other" } });
+    const error: unknown = await jwtVerify(idToken, publicKey, { audience: CLIENT_ID }).catch(
+      (caught: unknown) => caught,
+    );
+    expect(leaks(shown(error))).toContain(MARK);
+    expect(leaks(shown(new Error(idToken)))).toHaveLength(2);
+    expect(leaks(shown({ payload: idToken.split(".")[1] }))).toHaveLength(1);
+  });
+
+  describe.each(["login", "refresh"] as const)("of a %s", (kind) => {
+    it.each(Object.keys(signedTokens).filter((name) => signedTokens[name]?.[kind] !== undefined))(
+      "that brings one %s, keys known or not",
+      async (name) => {
+        const token = signedTokens[name] ?? ((): never => expect.fail("no such token"))();
+        for (const jwksUri of [KEYS, undefined]) {
+          const where = `${name}, keys at ${String(jwksUri)}`;
+          const clock = stillClock(NOW);
+          const outcome = await outcomeOf(
+            where,
+            kind,
+            { fetch: fetchWith(() => sign(token), goodKeys, clock), clock },
+            jwksUri,
+          );
+          // Without keys, the connection vouches for whoever signed (OpenID Connect Core §3.1.3.7).
+          const expected = jwksUri === undefined && token.by !== undefined ? "kept" : token[kind];
+          expect([where, outcome]).toEqual([where, expected]);
+        }
+      },
+    );
+
+    it("whatever the key server does", async () => {
+      for (const [name, behaviour] of Object.entries(behaviours)) {
+        const clock = stillClock(NOW);
+        const fetch = fetchWith(() => sign({}), behaviour, clock);
+        const outcome = await outcomeOf(name, kind, { fetch, clock }, KEYS);
+        if (kind === "refresh") expect([name, outcome]).toEqual([name, "left out"]);
+        else expect([name, outcome]).not.toEqual([name, "kept"]);
+      }
+    });
+  });
+});
+
+describe("S-082 no secret is shown by a discovery", () => {
+  const metadata = { issuer: ISSUER, authorization_endpoint: `${ISSUER}/authorize`, token_endpoint: `${ISSUER}/token` };
+  const refusalOf = async (issuer: string, document: unknown): Promise<unknown> => {
+    const fetch: Fetch = () => Promise.resolve(Response.json(document));
+    return discover(issuer, { fetch, clock: stillClock(NOW) }).catch((error: unknown) => error);
+  };
+
+  it.each(["issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint", "jwks_uri"])(
+    "whose metadata has a bad %s",
+    async (member) => {
+      for (const value of [
+        MARK,
+        `https://evil.example/${MARK}`,
+        `https://${MARK}.evil.example/`,
+        `https://user:${MARK}@login.acme.example/token`,
+        `http://login.acme.example/${MARK}`,
+        `${ISSUER}/token#${MARK}`,
+        `${ISSUER}/token\n${MARK}`,
+        { secret: MARK },
+        [MARK],
+      ]) {
+        const error = await refusalOf(ISSUER, { ...metadata, [member]: value });
+        expect(error).toMatchObject({ name: "ConfigurationError", option: member });
+        expectNothingShown(`${member} ${JSON.stringify(value)}`, error);
+      }
+    },
+  );
+
+  it.each([
+    ["code_challenge_methods_supported", [MARK]],
+    ["response_types_supported", [MARK]],
+    ["token_endpoint", undefined],
+  ])("whose metadata has no good %s", async (member, value) => {
+    const error = await refusalOf(ISSUER, { ...metadata, extra: MARK, [member]: value });
+    expect(error).toMatchObject({ name: "ConfigurationError", option: member });
+    expectNothingShown(member, error);
+  });
+
+  it("whose issuer has a user, a query, a fragment or no encryption, or is none", async () => {
+    for (const issuer of [
+      MARK,
+      `https://user:${MARK}@login.acme.example`,
+      `${ISSUER}/?secret=${MARK}`,
+      `${ISSUER}/#${MARK}`,
+      `http://login.acme.example/${MARK}`,
+    ]) {
+      const error = await refusalOf(issuer, metadata);
+      expect(error).toMatchObject({ name: "ConfigurationError", option: "issuer" });
+      expectNothingShown(issuer, error);
+    }
   });
 });
 

@@ -1,10 +1,17 @@
 import { execFileSync, spawn, type ChildProcessByStdio } from "node:child_process";
+import { createServer } from "node:net";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { fakeBigQuery, fakeDatabricks, fakeSnowflake, type FakeWarehouse } from "warehouse-oauth/testing";
 import { HttpBrowser, textOf, type BrowserPage } from "../../examples/demo/http-browser.ts";
 import { startDemo, type Demo } from "../../examples/demo/server.ts";
+import { freePort } from "../services/service.ts";
 import { lookFor } from "./look-for.ts";
+import { standInFor, type SentRequest } from "./stand-in.ts";
+
+/** Where the page of the program is unless it is told otherwise. */
+const DEFAULT_PORT = 8642;
 
 /** An outage that no test sees the end of. */
 const FOR_EVER_MS = 3_600_000;
@@ -43,8 +50,13 @@ function bundle(): string {
   return `${root}node_modules/.cache/warehouse-oauth/demo.mjs`;
 }
 
-function startProgram(...given: readonly string[]): ChildProcessByStdio<null, Readable, Readable> {
-  return spawn(process.execPath, [program, ...given], { stdio: ["ignore", "pipe", "pipe"] });
+type Variables = Readonly<Record<string, string>>;
+
+function startProgram(given: readonly string[], variables: Variables): ChildProcessByStdio<null, Readable, Readable> {
+  const env = { ...process.env, ...variables };
+  const child = spawn(process.execPath, [program, ...given], { stdio: ["ignore", "pipe", "pipe"], env });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  return child;
 }
 
 function exitOf(child: ChildProcessByStdio<null, Readable, Readable>): Promise<number | null> {
@@ -53,15 +65,45 @@ function exitOf(child: ChildProcessByStdio<null, Readable, Readable>): Promise<n
   });
 }
 
-async function run(...given: readonly string[]): Promise<{ readonly code: number | null; readonly output: string }> {
-  const child = startProgram(...given);
+/** Keeps what the program says, and gives all of it so far. */
+function listenTo(child: ChildProcessByStdio<null, Readable, Readable>): () => string {
   let output = "";
-  const keep = (chunk: unknown): void => {
-    output += String(chunk);
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk) => {
+      output += String(chunk);
+    });
+  }
+  return () => output;
+}
+
+/** Runs the program to its end. */
+async function run(
+  given: readonly string[],
+  variables: Variables = {},
+): Promise<{ readonly code: number | null; readonly output: string }> {
+  const child = startProgram(given, variables);
+  const output = listenTo(child);
+  return { code: await exitOf(child), output: output() };
+}
+
+/** Starts the program, and waits until it says where it is. `stop` asks it to end, and gives its exit status. */
+async function start(
+  ...given: readonly string[]
+): Promise<{ readonly origin: string; readonly stop: () => Promise<number | null> }> {
+  const child = startProgram(given, {});
+  const output = listenTo(child);
+  const ended = exitOf(child);
+  const started = new Promise<void>((resolve) => {
+    child.stdout.on("data", () => {
+      if (output().includes("Ctrl+C")) resolve();
+    });
+  });
+  await Promise.race([started, ended]);
+  const stop = (): Promise<number | null> => {
+    child.kill("SIGTERM");
+    return ended;
   };
-  child.stdout.on("data", keep);
-  child.stderr.on("data", keep);
-  return { code: await exitOf(child), output };
+  return { origin: /(http:\/\/127\.0\.0\.1:\d+)\/\n/.exec(output())?.[1] ?? output(), stop };
 }
 
 /** Sends a form without the checks of a browser. */
@@ -421,7 +463,7 @@ describe("the server keeps to itself", () => {
 
 describe("how it starts", () => {
   test("npm run demo -- --once goes all the way at all three, says how, and exits with 0", async () => {
-    const { code, output } = await run("--once");
+    const { code, output } = await run(["--once"]);
     const lines = output.split("\n");
     expect(lines.filter((line) => line.includes("✗"))).toEqual([]);
     expect(output).toContain("Databricks\n  ✓ the page offers it");
@@ -432,61 +474,222 @@ describe("how it starts", () => {
   });
 
   test("a wrong option is named, and exits with 1", async () => {
-    expect(await run("--onec")).toEqual({ code: 1, output: '"--onec" is no option of the demo; --help lists them\n' });
+    const output = '"--onec" is no option of the demo; --help lists them\n';
+    expect(await run(["--onec"])).toEqual({ code: 1, output });
   });
 
-  test("it prints its address, and stops when told to", async () => {
-    const child = startProgram("--port", "0");
-    const ended = exitOf(child);
-    let output = "";
-    for await (const chunk of child.stdout) {
-      output += String(chunk);
-      const address = /http:\/\/127\.0\.0\.1:\d+\//.exec(output)?.[0];
-      if (address === undefined || child.killed || !output.includes("Ctrl+C")) continue;
-      expect((await fetch(address)).status).toBe(200);
-      child.kill("SIGTERM");
+  test("it prints the address with the port it was given, answers there, and stops when told to", async () => {
+    const port = await freePort();
+    const { origin, stop } = await start("--port", String(port));
+    expect(origin).toBe(`http://127.0.0.1:${String(port)}`);
+    expect((await fetch(origin)).status).toBe(200);
+    expect(await stop()).toBe(0);
+  });
+
+  test.each(["--port 0", "--port=0"])("%s is any free port", async (option) => {
+    const { origin, stop } = await start(...option.split(" "));
+    expect(["0", String(DEFAULT_PORT)]).not.toContain(new URL(origin).port);
+    expect((await fetch(origin)).status).toBe(200);
+    expect(await stop()).toBe(0);
+  });
+
+  test("a port that is taken is named, and exits with 1", async () => {
+    const { port } = new URL(demo.origin);
+    const output = `port ${port} is taken; choose another one with --port\n`;
+    expect(await run(["--port", port])).toEqual({ code: 1, output });
+  });
+
+  test("where nobody chose a port, another one does; but not for a real account, which knows only one", async () => {
+    const holder = createServer();
+    await new Promise((resolve) => {
+      // Where another program has the port, that does as well.
+      holder.once("listening", resolve).once("error", resolve).listen(DEFAULT_PORT, "127.0.0.1");
+    });
+    try {
+      const { origin, stop } = await start();
+      expect(new URL(origin).port).not.toBe(String(DEFAULT_PORT));
+      expect((await fetch(origin)).status).toBe(200);
+      expect(await stop()).toBe(0);
+      const port = String(DEFAULT_PORT);
+      const output = `port ${port} is taken, and a real account needs the redirect URI it was registered with\n`;
+      expect(await run([], { SNOWFLAKE_ACCOUNT: "acme-prod", SNOWFLAKE_CLIENT_ID: "c" })).toEqual({ code: 1, output });
+    } finally {
+      holder.close();
     }
-    expect(await ended).toBe(0);
   });
 
-  test("half of a real account is an error that names the rest", async () => {
-    const environment = { SNOWFLAKE_ACCOUNT: "acme-prod" };
-    await expect(startDemo({ environment })).rejects.toThrow(/SNOWFLAKE_CLIENT_ID/);
+  test.each(["--port -1", "--port 65536", "--port 70000", "--port abc", "--port=", "--port"])(
+    "%s is no port, and exits with 1",
+    async (options) => {
+      const output = "--port takes a number from 0 to 65535\n";
+      expect(await run(options.split(" "))).toEqual({ code: 1, output });
+    },
+  );
+});
+
+describe("real accounts, named by environment variables", () => {
+  const SNOWFLAKE = { SNOWFLAKE_ACCOUNT: "acme-prod", SNOWFLAKE_CLIENT_ID: "snowflake/Client+Id=" };
+  const DATABRICKS = {
+    DATABRICKS_HOST: "acme.cloud.databricks.com",
+    DATABRICKS_CLIENT_ID: "databricks-client",
+    DATABRICKS_WAREHOUSE_ID: "0123456789abcdef",
+  };
+  const BIGQUERY = {
+    GOOGLE_CLIENT_ID: "google-client.apps.googleusercontent.com",
+    GOOGLE_CLIENT_SECRET: "google secret+/=",
+    BIGQUERY_PROJECT: "acme-analytics",
+  };
+
+  test.each(
+    [SNOWFLAKE, DATABRICKS, BIGQUERY].flatMap((needed) =>
+      Object.keys(needed).map((name) => [name, { ...needed, [name]: "" }] as const),
+    ),
+  )("%s missing is an error that names it", async (name, environment) => {
+    await expect(startDemo({ environment })).rejects.toThrow(`set ${name} too`);
   });
 
-  test("a real account sends people to its own address", async () => {
-    const environment = {
-      SNOWFLAKE_ACCOUNT: "acme-prod",
-      SNOWFLAKE_CLIENT_ID: "c",
-      SNOWFLAKE_ROLE: "ANALYST",
-      DATABRICKS_HOST: "acme.cloud.databricks.com",
-      DATABRICKS_CLIENT_ID: "c",
-      DATABRICKS_WAREHOUSE_ID: "w",
-      GOOGLE_CLIENT_ID: "c",
-      GOOGLE_CLIENT_SECRET: "s",
-      BIGQUERY_PROJECT: "p",
-    };
-    const real = await startDemo({ environment });
+  test("what may be set alone is half of an account, too", async () => {
+    for (const name of ["SNOWFLAKE_CLIENT_SECRET", "SNOWFLAKE_ROLE", "SNOWFLAKE_WAREHOUSE"]) {
+      const started = startDemo({ environment: { [name]: "x" } });
+      await expect(started).rejects.toThrow("set SNOWFLAKE_ACCOUNT, SNOWFLAKE_CLIENT_ID too");
+    }
+    await expect(startDemo({ environment: { DATABRICKS_CLIENT_SECRET: "x" } })).rejects.toThrow("set DATABRICKS_HOST,");
+  });
+
+  test("all three stand on the first page, and none is embedded", async () => {
+    const real = await startDemo({ environment: { ...SNOWFLAKE, ...DATABRICKS, ...BIGQUERY } });
     try {
       expect(real.realAccounts).toEqual(["Snowflake", "Databricks", "BigQuery"]);
-      const browser = new HttpBrowser();
-      const home = await browser.open(real.origin);
-      expect(textOf(home.html)).not.toContain("embedded");
-      const hosts = {
-        Snowflake: "acme-prod.snowflakecomputing.com",
-        Databricks: "acme.cloud.databricks.com",
-        BigQuery: "accounts.google.com",
-      };
-      for (const [name, host] of Object.entries(hosts)) {
-        const page = await browser.press(home, `Sign in to ${name}`);
-        const go = await browser.open(`${page.url.href}/continue`, { follow: false });
-        const target = new URL(go.headers.get("location") ?? "");
-        expect(target.host).toBe(host);
-        expect(target.searchParams.get("redirect_uri")).toBe(`${real.origin}/callback/${name.toLowerCase()}`);
-        expect(target.searchParams.get("code_challenge_method")).toBe("S256");
-      }
+      expect(textOf((await new HttpBrowser().open(real.origin)).html)).not.toContain("embedded");
     } finally {
       await real.close();
     }
   });
+
+  /** What is said of an account, and what has to come of it. */
+  interface Account {
+    readonly environment: Readonly<Record<string, string>>;
+    readonly fake: FakeWarehouse<object>;
+    readonly clientId: string;
+    /** Where the secret goes; `undefined` for a public client. */
+    readonly secret: { readonly text: string; readonly place: "header" | "body" } | undefined;
+    readonly authorizeAt: string;
+    readonly scope: string;
+    readonly queryAt: string;
+    readonly query: object;
+  }
+
+  const snowflakeAccount: Omit<Account, "fake"> = {
+    environment: SNOWFLAKE,
+    clientId: SNOWFLAKE.SNOWFLAKE_CLIENT_ID,
+    secret: undefined,
+    authorizeAt: "https://acme-prod.snowflakecomputing.com/oauth/authorize",
+    scope: "refresh_token",
+    queryAt: "https://acme-prod.snowflakecomputing.com/api/v2/statements",
+    query: {
+      statement: "select current_user() as user_name, current_role() as role_name, current_version() as version",
+      timeout: 50,
+    },
+  };
+  const databricksAccount: Omit<Account, "fake"> = {
+    environment: DATABRICKS,
+    clientId: DATABRICKS.DATABRICKS_CLIENT_ID,
+    secret: undefined,
+    authorizeAt: "https://acme.cloud.databricks.com/oidc/v1/authorize",
+    scope: "sql offline_access openid email",
+    queryAt: "https://acme.cloud.databricks.com/api/2.0/sql/statements",
+    query: {
+      statement: "select current_user() as user_name, current_catalog() as catalog_name",
+      warehouse_id: "0123456789abcdef",
+      wait_timeout: "50s",
+      on_wait_timeout: "CANCEL",
+    },
+  };
+  const secret = "s3cret +/=%";
+
+  const accounts: Readonly<Record<string, () => Account>> = {
+    "Snowflake with what it needs": () => ({ ...snowflakeAccount, fake: fakeSnowflake({ account: "acme-prod" }) }),
+    "Snowflake with secret, role and warehouse": () => ({
+      ...snowflakeAccount,
+      environment: {
+        ...SNOWFLAKE,
+        SNOWFLAKE_CLIENT_SECRET: secret,
+        SNOWFLAKE_ROLE: "ANALYST",
+        SNOWFLAKE_WAREHOUSE: "REPORTS_WH",
+      },
+      fake: fakeSnowflake({ account: "acme-prod", roles: ["ANALYST"] }),
+      secret: { text: secret, place: "body" },
+      scope: "refresh_token session:role:ANALYST",
+      query: { ...snowflakeAccount.query, warehouse: "REPORTS_WH" },
+    }),
+    "Databricks with what it needs": () => ({
+      ...databricksAccount,
+      fake: fakeDatabricks({ host: DATABRICKS.DATABRICKS_HOST }),
+    }),
+    "Databricks with a secret": () => ({
+      ...databricksAccount,
+      environment: { ...DATABRICKS, DATABRICKS_CLIENT_SECRET: secret },
+      fake: fakeDatabricks({ host: DATABRICKS.DATABRICKS_HOST }),
+      secret: { text: secret, place: "header" },
+    }),
+    BigQuery: () => ({
+      environment: BIGQUERY,
+      fake: fakeBigQuery({ projectId: BIGQUERY.BIGQUERY_PROJECT }),
+      clientId: BIGQUERY.GOOGLE_CLIENT_ID,
+      secret: { text: BIGQUERY.GOOGLE_CLIENT_SECRET, place: "body" },
+      authorizeAt: "https://accounts.google.com/o/oauth2/v2/auth",
+      scope: "https://www.googleapis.com/auth/bigquery openid email",
+      queryAt: "https://bigquery.googleapis.com/bigquery/v2/projects/acme-analytics/queries",
+      query: {
+        query: "select session_user() as user_name, current_date() as today",
+        useLegacySql: false,
+        timeoutMs: 50_000,
+      },
+    }),
+  };
+
+  test.each(Object.entries(accounts))("%s: from the sign-in to rows", async (title, makeAccount) => {
+    const account = makeAccount();
+    const [name = ""] = title.split(" ");
+    const sent = standInFor(account.fake);
+    const real = await startDemo({ environment: account.environment });
+    try {
+      const redirectUri = `${real.origin}/callback/${name.toLowerCase()}`;
+      const credentials = account.secret === undefined ? { public: true } : { clientSecret: account.secret.text };
+      account.fake.register({ clientId: account.clientId, redirectUri, ...credentials });
+      expect(real.realAccounts).toEqual([name]);
+
+      const browser = new HttpBrowser();
+      const signInPage = await goToSignIn(browser, name, real);
+      const { origin, pathname, searchParams } = signInPage.url;
+      expect(origin + pathname).toBe(account.authorizeAt);
+      expect(searchParams.get("scope")).toBe(account.scope);
+      expect(searchParams.get("redirect_uri")).toBe(redirectUri);
+      expect(searchParams.get("code_challenge_method")).toBe("S256");
+
+      const page = await browser.press(signInPage, "Agree", { user: "ada@acme.example" });
+      const tokenRequest = sent.find(({ url }) => url === account.fake.warehouse.tokenEndpoint);
+      expect(secretsIn(tokenRequest)).toEqual({
+        header: account.secret?.place === "header" ? [account.clientId, account.secret.text] : undefined,
+        body: account.secret?.place === "body" ? account.secret.text : null,
+      });
+
+      expect(textOf((await browser.press(page, "Run in this session")).html)).toContain("3 rows");
+      const query = sent.at(-1);
+      expect(query?.url).toBe(account.queryAt);
+      expect(JSON.parse(query?.body ?? "")).toEqual(account.query);
+    } finally {
+      await real.close();
+    }
+  });
+
+  /** Client id and secret of the Basic header, and the secret of the body, as a server reads them (RFC 6749 §2.3.1). */
+  function secretsIn(request: SentRequest | undefined): { header: string[] | undefined; body: string | null } {
+    const { authorization = null, body = "" } = request ?? {};
+    const pair = authorization === null ? undefined : atob(authorization.replace(/^Basic /, "")).split(":");
+    return {
+      header: pair?.map((text) => decodeURIComponent(text.replaceAll("+", "%20"))),
+      body: new URLSearchParams(body).get("client_secret"),
+    };
+  }
 });

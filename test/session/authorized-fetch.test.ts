@@ -2,7 +2,7 @@ import { TokenManager, createClient, defineWarehouse, importTokens } from "wareh
 import type { Fetch, TokenSession, WarehouseDefinition } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { fetchAuthorized } from "../../src/session/authorized-fetch.ts";
 import type { FetchContext } from "../../src/session/authorized-fetch.ts";
 import { HOUR, follow, gate, openScene, run } from "./scene.ts";
@@ -131,6 +131,26 @@ describe("where a token may go (S-056, S-059)", () => {
   test("S-056 a warehouse without API origins has nowhere to send a token", async () => {
     const { session } = await openApi([ok], { apiOrigins: [] });
     await expect(session.fetch("/v1")).rejects.toMatchObject({ code: "endpoint_not_allowed" });
+  });
+
+  test("S-059 addresses in a refusal are not asked: the request is repeated once, and nothing else is sent", async () => {
+    const addresses = {
+      resource_metadata: "https://evil.example/.well-known/oauth-protected-resource",
+      authorization_uri: "https://evil.example/authorize",
+    };
+    const named = Object.entries(addresses).map(([name, address]) => `${name}="${address}"`);
+    const headers = { "www-authenticate": `Bearer error="invalid_token", ${named.join(", ")}` };
+    const { session, sent, refreshes } = await openApi([() => Response.json(addresses, { status: 401, headers })]);
+    const platform = vi.fn<typeof fetch>(() => Promise.reject(new TypeError("nobody has business here")));
+    vi.stubGlobal("fetch", platform);
+    try {
+      expect((await session.fetch("/v1")).headers.get("www-authenticate")).toBe(headers["www-authenticate"]);
+    } finally {
+      vi.unstubAllGlobals();
+    }
+    expect(sent.map(({ url }) => url)).toEqual([`${API}/v1`, `${API}/v1`]);
+    expect(refreshes()).toBe(1);
+    expect(platform).not.toHaveBeenCalled();
   });
 
   test("S-050 a header of the caller's own beside ours is refused", async () => {

@@ -6,6 +6,8 @@ import OAuth2Server from "@node-oauth/oauth2-server";
 
 export interface NodeOauthServer {
   readonly origin: string;
+  /** Paths of the requests that arrived, in order. */
+  readonly requests: readonly string[];
   close(): Promise<void>;
 }
 
@@ -47,7 +49,9 @@ export async function startNodeOauthServer(
     getUserFromClient: () => Promise.resolve({ id: "machine" }),
   };
   const oauth = new OAuth2Server({ model, alwaysIssueNewRefreshToken: rotate });
+  const requests: string[] = [];
   const server = createServer((request, response) => {
+    requests.push(new URL(request.url ?? "/", "http://127.0.0.1").pathname);
     let body = "";
     request.setEncoding("utf8");
     request.on("data", (chunk: string) => (body += chunk));
@@ -74,6 +78,7 @@ export async function startNodeOauthServer(
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
     origin: `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`,
+    requests,
     close: () =>
       new Promise((resolve) => {
         server.close(() => {

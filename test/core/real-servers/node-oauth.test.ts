@@ -82,15 +82,16 @@ describe("@node-oauth/oauth2-server", () => {
     }
   });
 
-  it("S-050 a wrong secret", async () => {
-    expect(await refusal(clientCredentials(clientOf(server, clientSecretBasic("x"))))).toMatchObject({
+  it.each([
+    ["client_secret_basic", clientSecretBasic("x"), 401],
+    ["client_secret_post", clientSecretPost("x"), 400],
+  ])("S-050 a wrong secret is told once, and no other way than %s is tried", async (_name, wrong, status) => {
+    const before = server.requests.length;
+    expect(await refusal(clientCredentials(clientOf(server, wrong)))).toMatchObject({
       code: "client_auth_failed",
-      status: 401,
+      status,
     });
-    expect(await refusal(clientCredentials(clientOf(server, clientSecretPost("x"))))).toMatchObject({
-      code: "client_auth_failed",
-      status: 400,
-    });
+    expect(server.requests.slice(before)).toEqual(["/token"]);
   });
 
   it("S-020, S-021 a code with another verifier, and a code that comes again", async () => {
@@ -123,7 +124,11 @@ describe("@node-oauth/oauth2-server", () => {
       const first = await login(client);
       const second = await refreshTokens(client, first);
       expect(second.accessToken).not.toBe(first.accessToken);
-      expect((await refreshTokens(client, first)).accessToken).not.toBe(second.accessToken);
+      expect(first.refreshToken).toBeDefined();
+      expect(second.refreshToken).toBe(first.refreshToken);
+      const third = await refreshTokens(client, second);
+      expect(third.accessToken).not.toBe(second.accessToken);
+      expect(third.refreshToken).toBe(first.refreshToken);
     } finally {
       await still.close();
     }

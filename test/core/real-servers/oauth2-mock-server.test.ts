@@ -70,7 +70,12 @@ it("S-020 another verifier is refused", async () => {
   const attacker = await createAuthorizationRequest(app);
   const code = (await walk(attacker.url, REDIRECT_URI)).searchParams.get("code") ?? "";
   const callback = validateCallback(app, new URLSearchParams({ code, state: victim.pending.state }), victim.pending);
+  // It says `invalid_request` where RFC 7636 §4.6 has `invalid_grant`: by table 2.4 the client's mistake, but at a refresh.
   expect(await refusal(exchangeCode(app, callback))).toMatchObject({
+    name: "TokenEndpointError",
+    code: "token_http_error",
+    action: "fix_config",
+    retryable: false,
     status: 400,
     oauthError: "invalid_request",
     ambiguous: false,
