@@ -62,7 +62,7 @@ export { rescuedRefreshToken } from "./token-response.ts";
 export { TokenSet, exportTokens, importTokens } from "./token-set.ts";
 export type { ExportedTokens, RedactedTokens, WarehouseUser } from "./token-set.ts";
 export { READ_WITHIN } from "./transport.ts";
-export type { BoundedResponse, Fetch, SignalOptions } from "./transport.ts";
+export type { AnswerHeaders, BoundedResponse, Fetch, SignalOptions } from "./transport.ts";
 export { defineWarehouse } from "./warehouse.ts";
 export type {
   ApiAnswer,

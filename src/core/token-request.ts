@@ -1,5 +1,6 @@
 import { abortable } from "../lib/abortable.ts";
 import type { Clock } from "../lib/clock.ts";
+import { setDeadline } from "../lib/deadline.ts";
 import {
   allowInsecureRequests,
   authorizationCodeGrantRequest,
@@ -168,7 +169,7 @@ function startDeadline(clock: Clock, timeoutMs: number): Deadline {
       error = new TransportError("timeout", `nothing was sent: ${what} within ${String(timeoutMs)} ms`);
       reject(error);
     };
-    cancel = clock.setTimer(onOver, timeoutMs, { keepAlive: true });
+    cancel = setDeadline(clock, timeoutMs, onOver);
   });
   const throwIfOver = (): void => {
     if (error !== undefined) throw error;

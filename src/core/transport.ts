@@ -1,4 +1,5 @@
 import type { Clock } from "../lib/clock.ts";
+import { setDeadline } from "../lib/deadline.ts";
 import { OAuthError, TokenEndpointError, TransportError } from "./errors.ts";
 import { classifyTransportFailure } from "./transport-failure.ts";
 
@@ -20,16 +21,21 @@ export const METADATA_ANSWER_LIMIT: number = 1024 * 1024;
 /** Names the method of an answer that reads itself within bounds: for a `fetch` of our own whose answers are no streams. */
 export const READ_WITHIN: unique symbol = Symbol.for("warehouse-oauth.readWithin") as never;
 
+/** What we ask of the headers of an answer. Every platform's `Headers` fit. */
+export type AnswerHeaders = Pick<Headers, "get">;
+
 /** An answer that reads itself. */
 export interface BoundedResponse extends Response {
-  /** Gives the bytes of the body; `undefined` if there are more than `limitBytes`: then the rest is let go unread. */
-  [READ_WITHIN](limitBytes: number): Promise<Uint8Array | undefined>;
+  /** Gives what it holds; `undefined` if its body has more than `limitBytes`: then the rest is let go unread. */
+  [READ_WITHIN](
+    limitBytes: number,
+  ): Promise<{ readonly headers: AnswerHeaders; readonly body: Uint8Array } | undefined>;
 }
 
 /** A whole answer, read within its bounds. */
 export interface Answer {
   readonly status: number;
-  readonly headers: Headers;
+  readonly headers: AnswerHeaders;
   readonly text: string;
 }
 
@@ -70,13 +76,9 @@ export async function sendRequest(url: string, request: OutgoingRequest, options
     stop(signal?.reason);
   };
   const spentMs = startedAt === undefined ? 0 : clock.monotonic() - startedAt;
-  const cancelDeadline = clock.setTimer(
-    () => {
-      stop(new TransportError("timeout", `no complete answer within ${String(timeoutMs)} ms`, { ambiguous: true }));
-    },
-    Math.max(1, timeoutMs - spentMs),
-    { keepAlive: true },
-  );
+  const cancelDeadline = setDeadline(clock, Math.max(1, timeoutMs - spentMs), () => {
+    stop(new TransportError("timeout", `no complete answer within ${String(timeoutMs)} ms`, { ambiguous: true }));
+  });
   signal?.addEventListener("abort", onAbort, { once: true });
   try {
     // Racing, because a `fetch` of the caller's own may not listen to its signal.
@@ -115,16 +117,17 @@ async function exchangeOnce(
       { status: response.status },
     );
   }
-  return { status: response.status, headers: response.headers, text: await readText(response, limitBytes, signal) };
+  const { status } = response;
+  if (!isBounded(response)) {
+    return { status, headers: response.headers, text: await readText(response, limitBytes, signal) };
+  }
+  const whole = await response[READ_WITHIN](limitBytes);
+  if (whole === undefined || whole.body.byteLength > limitBytes) throw tooLarge(status, limitBytes);
+  return { status, headers: whole.headers, text: new TextDecoder().decode(whole.body) };
 }
 
 /** Reads a body as UTF-8, counting what arrives: `Content-Length` says nothing about what is decoded. */
 async function readText(response: Response, limitBytes: number, signal: AbortSignal): Promise<string> {
-  if (isBounded(response)) {
-    const bytes = await response[READ_WITHIN](limitBytes);
-    if (bytes === undefined || bytes.byteLength > limitBytes) throw tooLarge(response.status, limitBytes);
-    return new TextDecoder().decode(bytes);
-  }
   if (response.body === null) return "";
   const reader = response.body.getReader() as ReadableStreamDefaultReader<Uint8Array>;
   // A body that a `fetch` of the caller's own made may not listen to the signal either.

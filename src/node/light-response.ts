@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { READ_WITHIN } from "../core/index.ts";
-import type { BoundedResponse } from "../core/index.ts";
+import type { AnswerHeaders, BoundedResponse } from "../core/index.ts";
 
 /** Statuses whose answers have no body (Fetch standard, "null body status"). */
 const WITHOUT_BODY: ReadonlySet<number> = new Set([101, 103, 204, 205, 304]);
@@ -84,10 +84,11 @@ export class LightResponse implements BoundedResponse {
   }
 
   /** @internal */
-  [READ_WITHIN](limitBytes: number): Promise<Uint8Array | undefined> {
-    if (this.bodyUsed || this.#whole !== undefined) return Promise.reject(new TypeError("the body was read before"));
+  async [READ_WITHIN](limitBytes: number): Promise<{ headers: AnswerHeaders; body: Uint8Array } | undefined> {
+    if (this.bodyUsed || this.#whole !== undefined) throw new TypeError("the body was read before");
     this.#read = true;
-    return this.#hasBody ? readWithin(this.#message, limitBytes) : Promise.resolve(new Uint8Array(0));
+    const body = this.#hasBody ? await readWithin(this.#message, limitBytes) : new Uint8Array(0);
+    return body && { headers: { get: (name) => joinedHeader(this.#message.rawHeaders, name) }, body };
   }
 
   /** The real thing, made when it is asked for. */
@@ -105,6 +106,18 @@ export class LightResponse implements BoundedResponse {
     }
     return this.#whole;
   }
+}
+
+/** The values of one header in one text, as `Headers` gives them: building those costs more than the few that are asked for. */
+function joinedHeader(raw: readonly string[], name: string): string | null {
+  const wanted = name.toLowerCase();
+  let joined: string | null = null;
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    if (raw[index]?.toLowerCase() !== wanted) continue;
+    const value = raw[index + 1] ?? "";
+    joined = joined === null ? value : `${joined}, ${value}`;
+  }
+  return joined;
 }
 
 function usedResponse({ status, statusText, headers }: Response): Response {

@@ -129,10 +129,15 @@ export function stillClock(start: number = NOW): StillClock {
       };
     },
     advance(byMs) {
-      now += byMs;
-      const due = timers.filter(({ at }) => at <= now);
-      timers = timers.filter(({ at }) => at > now);
-      for (const { callback } of due) callback();
+      const until = now + byMs;
+      for (;;) {
+        const [next] = timers.filter(({ at }) => at <= until).sort((a, b) => a.at - b.at);
+        if (next === undefined) break;
+        timers = timers.filter((other) => other !== next);
+        now = Math.max(now, next.at);
+        next.callback();
+      }
+      now = until;
     },
   };
 }

@@ -1,7 +1,9 @@
+import { once } from "node:events";
 import { createServer } from "node:http";
 import type { RequestListener, Server, ServerResponse } from "node:http";
 import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import { Worker } from "node:worker_threads";
 import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, it } from "vitest";
 import { OAuthError } from "warehouse-oauth";
@@ -45,7 +47,11 @@ function open(options?: Parameters<typeof nodeTransport>[0]): NodeTransport {
   return transport;
 }
 
-function send(fetch: Fetch, url: string, changes: { clock?: Clock; signal?: AbortSignal } = {}): Promise<Answer> {
+function send(
+  fetch: Fetch,
+  url: string,
+  changes: { clock?: Clock; signal?: AbortSignal; timeoutMs?: number } = {},
+): Promise<Answer> {
   return sendRequest(url, POST, { fetch, clock: systemClock, timeoutMs: 30_000, limitBytes: 1_000, ...changes });
 }
 
@@ -53,7 +59,8 @@ function send(fetch: Fetch, url: string, changes: { clock?: Clock; signal?: Abor
 async function outcomeOf(sending: Promise<Answer>): Promise<object> {
   try {
     const { status, headers, text } = await sending;
-    return { status, two: headers.get("x-two"), cookies: headers.getSetCookie(), text };
+    const two = [headers.get("x-two"), headers.get("X-TWO")];
+    return { status, two, cookies: headers.get("set-cookie"), text };
   } catch (error) {
     if (!OAuthError.is(error)) return { foreign: String(error) };
     return { code: error.code, ambiguous: error.ambiguous, retryable: error.retryable };
@@ -65,7 +72,7 @@ const SERVERS: readonly (readonly [string, RequestListener, object])[] = [
   [
     "answers",
     (_request, response) => response.writeHead(418, { "x-two": "2" }).end('{"a":"€"}'),
-    { status: 418, two: "2", text: '{"a":"€"}' },
+    { status: 418, two: ["2", "2"], cookies: null, text: '{"a":"€"}' },
   ],
   [
     "echoes",
@@ -92,9 +99,10 @@ const SERVERS: readonly (readonly [string, RequestListener, object])[] = [
     { text: "ab" },
   ],
   [
-    "sets two cookies",
-    (_request, response) => response.writeHead(200, { "set-cookie": ["a=1", "b=2"] }).end(),
-    { cookies: ["a=1", "b=2"] },
+    "R-54 says a thing twice",
+    (_request, response) =>
+      response.writeHead(200, ["X-Two", "7", "set-cookie", "a=1", "x-TWO", "8", "Set-Cookie", "b=2"]).end(),
+    { two: ["7, 8", "7, 8"], cookies: "a=1, b=2" },
   ],
   ["S-028 answers up to the limit", (_request, response) => response.end("x".repeat(1_000)), { status: 200 }],
   [
@@ -157,6 +165,26 @@ describe.each(CARRIERS)("over %s a server that", (_name, carrier) => {
     const outcome = await outcomeOf(send(carrier(), url, { clock }));
     expect(outcome).toMatchObject({ code: "timeout", ambiguous: true });
     await closed;
+  });
+
+  it("R-63 answers while this process is held up past the deadline: the answer is taken", async () => {
+    const worker = new Worker(
+      `const { createServer } = require("node:http");
+       const { parentPort } = require("node:worker_threads");
+       const server = createServer((request, response) => {
+         parentPort.postMessage("asked");
+         setTimeout(() => response.end("in time"), 50);
+       });
+       server.listen(0, "127.0.0.1", () => parentPort.postMessage(server.address().port));`,
+      { eval: true },
+    );
+    closing.push(() => worker.terminate());
+    const [port] = (await once(worker, "message")) as [number];
+    worker.once("message", () => {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000);
+    });
+    const url = `http://127.0.0.1:${String(port)}/token`;
+    expect(await outcomeOf(send(carrier(), url, { timeoutMs: 1_000 }))).toMatchObject({ text: "in time" });
   });
 
   it("never answers: the caller's reason comes back untouched", async () => {
