@@ -2,7 +2,7 @@ import type { ReauthorizationCause, ReauthorizationRequiredError } from "../core
 import { moveOn } from "./adoption.ts";
 import type { Flight } from "./flight.ts";
 import { Postponed } from "./postponed.ts";
-import { changeRecord } from "./record.ts";
+import { changeRecord, fingerprintOf } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
 import { keepLostTokens, takeLostTokens } from "./save-tokens.ts";
 import type { SessionEngine } from "./session-engine.ts";
@@ -11,6 +11,9 @@ import { absentError, reauthorizationError } from "./session-errors.ts";
 
 /** Before a refused refresh token is believed dead, another process gets this long to save what it rotated to. */
 const CONFIRM_WAIT_MS = 1_000;
+
+/** What refresh tokens died of, where the store could not be told: found dead again, they died of nothing else. */
+const untold = new WeakMap<SessionEntry, { readonly fingerprint: string; readonly cause: ReauthorizationCause }>();
 
 /** `invalid_grant` is no proof of death: somebody else may have rotated, and not yet saved. */
 export async function confirmDead(
@@ -39,10 +42,14 @@ export async function confirmDead(
     throw new Postponed(0, true);
   }
   if (record.state === "reauthorization_required") throw reauthorizationError(record.cause ?? "refresh_token_dead");
-  const cause = causeOfDeath(engine, entry, flight, base, error);
+  const fingerprint = fingerprintOf(base.tokens?.refreshToken ?? "");
+  const known = untold.get(entry);
+  const cause = known?.fingerprint === fingerprint ? known.cause : causeOfDeath(engine, entry, flight, base, error);
+  untold.set(entry, { fingerprint, cause });
   const dead = changeRecord(record, { state: "reauthorization_required", cause, intent: undefined });
   const version = await engine.store.write(entry.key, dead, engine.freshness.storedTimes(entry, dead), entry.version);
   if (version === undefined) throw new Postponed(0, true);
+  untold.delete(entry);
   engine.apply(entry, { record: dead, version });
   if (cause === "rotation_lost") engine.emit(entry, { type: "rotation_lost" });
   engine.emit(entry, { type: "reauthorization_required", cause });

@@ -58,6 +58,7 @@ export class DueSessions {
     const taken = new Map<string, number>();
     for (const description of shuffled(sessions, this.#engine.random)) {
       const count = taken.get(description.connectionId) ?? 0;
+      if (this.#engine.closed) return;
       if (count >= this.#share) continue;
       // One session whose client cannot be found is no reason to leave the others alone.
       const isTaken = await this.#takeUp(description).catch(() => false);
@@ -73,7 +74,7 @@ export class DueSessions {
   async #takeUp(description: SessionDescription): Promise<boolean> {
     const { clock, directory, freshness, scheduler, random } = this.#engine;
     if (directory.find(description) !== undefined) return false;
-    const entry = await directory.resolve(description);
+    const entry = await this.#engine.untilClosed(directory.resolve(description));
     if (entry?.readAt !== -Infinity) return false;
     await this.#engine.ensureRead(entry);
     // What was read now: since the list was made, another process may have refreshed it.

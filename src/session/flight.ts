@@ -27,7 +27,7 @@ export class Flight {
   startedAt: number;
   /** Aborts what was not sent yet, when the manager closes. */
   readonly cancel: AbortController = new AbortController();
-  /** The request has left: from here on nothing stops the flight before its tokens are saved. */
+  /** A request has left: from here on nothing stops the flight before its tokens are saved. */
   sent = false;
   readonly history: FlightHistory = {
     failures: 0,

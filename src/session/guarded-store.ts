@@ -1,5 +1,6 @@
 import { OAuthError, StoreError } from "../core/index.ts";
 import type { Clock } from "../lib/clock.ts";
+import { setDeadline } from "../lib/deadline.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { formatRecord, readRecord } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
@@ -124,15 +125,11 @@ export class GuardedStore {
     const deadline = new AbortController();
     let cancel = (): void => undefined;
     const late = new Promise<never>((_resolve, reject) => {
-      cancel = this.#clock.setTimer(
-        () => {
-          reject(unavailable(operation, undefined, `did not answer within ${String(STORE_DEADLINE_MS)} ms`));
-          deadline.abort();
-        },
-        STORE_DEADLINE_MS,
-        // A store whose client keeps nothing alive must not end a tool without a word.
-        { keepAlive: true },
-      );
+      // It keeps the process alive: a store whose client does not must not end a tool without a word.
+      cancel = setDeadline(this.#clock, STORE_DEADLINE_MS, () => {
+        reject(unavailable(operation, undefined, `did not answer within ${String(STORE_DEADLINE_MS)} ms`));
+        deadline.abort();
+      });
     });
     try {
       return await Promise.race([run(deadline), late]);

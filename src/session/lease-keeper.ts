@@ -6,7 +6,7 @@ const RENEW_SHARE = 1 / 3;
 
 /**
  * Keeps a lease alive while it is worked under, and knows by the monotonic clock whether it may be over. A process that
- * was paused past the end finds out here, before it sends or saves.
+ * was paused past the end finds out here, before it begins to send. What came is saved all the same: the comparison of versions tells.
  */
 export class LeaseKeeper {
   readonly #lease: Lease | undefined;

@@ -49,7 +49,7 @@ export function awaitRest(engine: SessionEngine, entry: SessionEntry, flight: Fl
   const { startedAt } = record.intent;
   const waitMs = restMs({ attempts: attemptsOf(record), sentMsAgo: engine.clock.now() - startedAt });
   if (waitMs === 0) return;
-  if (trouble?.error === undefined) throw new Postponed(waitMs, true);
+  if (!flight.foreground || trouble?.error === undefined) throw new Postponed(waitMs, true);
   flight.history.rested = true;
   throw trouble.error;
 }

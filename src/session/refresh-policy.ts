@@ -96,11 +96,20 @@ export function hardMarginOf(lifetimeMs: number, { hardMarginMs, refusedBelowMs 
 }
 
 function leadTimeOf(lifetimeMs: number, option: RefreshOptions["leadTimeMs"]): number {
-  const leadMs = typeof option === "function" ? option(lifetimeMs) : option;
+  const leadMs = typeof option === "function" ? askLeadTime(option, lifetimeMs) : option;
   if (leadMs === undefined || !Number.isFinite(leadMs) || leadMs < 0) {
     return Math.min(MAX_LEAD_TIME_MS, LEAD_TIME_SHARE * lifetimeMs);
   }
   return leadMs;
+}
+
+/** A function of the application that fails must not keep from being saved what was paid for. */
+function askLeadTime(option: (lifetimeMs: number) => number, lifetimeMs: number): number | undefined {
+  try {
+    return option(lifetimeMs);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Refreshes an hour that one session may make by default, however long its tokens live. */

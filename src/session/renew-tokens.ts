@@ -20,19 +20,23 @@ const OBTAIN_WITHIN_MS = 30_000;
 /**
  * Gets the next tokens: with the refresh token, or from the function that the application gave.
  *
+ * @param onSend Called right before a request leaves; what it throws is passed on, and nothing leaves.
+ *
  * @throws Errors of a refresh; those of `obtain`; {@link ConfigurationError} `tokens_invalid`.
  */
 export async function renewTokens(
   engine: SessionEngine,
   entry: SessionEntry,
   base: SessionRecord | undefined,
+  onSend: () => void,
 ): Promise<RenewedTokens> {
   const { client, connectionId } = entry.connection;
   if (entry.obtain === undefined && base?.tokens !== undefined) {
-    return attemptRefresh(client, base.tokens, { tolerateLifetime: true });
+    return attemptRefresh(client, base.tokens, { tolerateLifetime: true, onSend });
   }
   const { obtain } = entry;
   if (obtain === undefined) throw absentError(base);
+  onSend();
   const deadline = new AbortController();
   const message = `"obtain" gave no tokens within ${String(OBTAIN_WITHIN_MS)} ms`;
   const tokens = await inTime(

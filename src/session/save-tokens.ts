@@ -45,6 +45,7 @@ export async function saveTokens(engine: SessionEngine, entry: SessionEntry, uns
     const isCurrent = entry.version === sentVersion;
     if (isCurrent) engine.apply(entry, { record: unsaved.record, version: unsaved.ifVersion ?? "" });
     // After `close` nobody saves any more; this caller still gets what came.
+    if (engine.ended) settle(engine, entry, unsaved);
     if (!engine.closed) {
       entry.unsaved = unsaved;
       keepSaving(engine, entry, unsaved);

@@ -1,11 +1,5 @@
-import {
-  OAuthError,
-  ReauthorizationRequiredError,
-  SessionClosedError,
-  StoreError,
-  internalsOf,
-} from "../core/index.ts";
-import type { OAuthClient, TokenSet } from "../core/index.ts";
+import { ReauthorizationRequiredError, SessionClosedError, StoreError } from "../core/index.ts";
+import type { TokenSet } from "../core/index.ts";
 import { abortable } from "../lib/abortable.ts";
 import type { Clock } from "../lib/clock.ts";
 import { createReferenceHash } from "../lib/keyed-hash.ts";
@@ -13,8 +7,9 @@ import type { Connection } from "./connection.ts";
 import { DueSessions } from "./due-sessions.ts";
 import { refreshDue } from "./refresh-due.ts";
 import { EndingNotices } from "./ending-notices.ts";
-import { DEFAULT_PER_SECOND, EndpointGate } from "./endpoint-gate.ts";
-import type { ConcurrencyOptions } from "./endpoint-gate.ts";
+import { DEFAULT_PER_SECOND } from "./endpoint-gate.ts";
+import type { ConcurrencyOptions, EndpointGate } from "./endpoint-gate.ts";
+import { EndpointGates } from "./endpoint-gates.ts";
 import type { EventHub, OwnConnectionEvent, OwnSessionEvent, RefreshReason } from "./events.ts";
 import { Flight } from "./flight.ts";
 import { GuardedStore } from "./guarded-store.ts";
@@ -34,7 +29,7 @@ import type { SessionEntry } from "./session-entry.ts";
 import { FUTURE_TOLERANCE_MS, SessionFreshness, isRenewable } from "./session-freshness.ts";
 import type { TokenStore } from "./store.ts";
 import { troubleAfter } from "./trouble.ts";
-import { inTime, sleep } from "./waits.ts";
+import { sleep } from "./waits.ts";
 import type { WaitOptions } from "./waits.ts";
 
 /** Where background work runs. */
@@ -55,10 +50,11 @@ export interface EngineOptions {
   readonly rotateWithoutLease: boolean;
 }
 
-/** A caller without a signal waits this long, then gets an error that says so. */
-const CALLER_WAIT_MS = 30_000;
-/** Callers that come so close together share a timer. */
-const SAME_WAIT_MS = 1_000;
+/** Time for the store to take back leases at the very end. */
+const RELEASE_MS = 1_000;
+
+/** A wall clock that goes back by more says nothing of how old a copy is (requirements R-08). */
+const STEP_BACK_MS = 1_000;
 
 /** A store may answer with an older copy for this long (requirements R-47). */
 const STALE_READ_MS = 2_000;
@@ -82,7 +78,7 @@ export class SessionEngine {
   /** Names a text so that nobody gets back to it. */
   readonly referenceOf: (text: string) => string;
   readonly #events: EventHub;
-  readonly #concurrency: ConcurrencyOptions;
+  readonly #gates: EndpointGates;
   readonly #guard: RefreshGuard;
   readonly #endings: EndingNotices;
   readonly #flying = new Set<SessionEntry>();
@@ -90,6 +86,10 @@ export class SessionEngine {
   /** After a restart, a thousand callers of one session are one read of the store. */
   readonly #firstReads = new WeakMap<SessionEntry, Promise<void>>();
   closed = false;
+  /** Aborts what nobody waits for once the manager closes. */
+  readonly #closing = new AbortController();
+  /** What could not be saved was said: nobody here saves any more. */
+  ended = false;
 
   constructor(options: EngineOptions) {
     const { clock, random, refresh, store, resolveClient } = options;
@@ -104,7 +104,9 @@ export class SessionEngine {
     this.freshness = new SessionFreshness(clock, refresh, this.referenceOf, this.store.durable);
     this.#endings = new EndingNotices(this.freshness);
     this.#events = options.events;
-    this.#concurrency = options.concurrency;
+    this.#gates = new EndpointGates(clock, random, options.concurrency, this.referenceOf, (connection, event) => {
+      this.emitOf(connection, event);
+    });
     this.#guard = new RefreshGuard(clock, refresh.maxPerHour);
     const dueSessions =
       resolveClient === undefined
@@ -178,13 +180,17 @@ export class SessionEngine {
       entry.accessToken = tokens.accessToken;
       entry.staleAt = isRenewable(entry) ? staleAt : expiredAt;
       entry.expiredAt = expiredAt;
-      entry.quickFrom = tokens.obtainedAt - FUTURE_TOLERANCE_MS;
-      entry.quickUntil = this.closed
-        ? -Infinity
-        : Math.min(entry.staleAt, entry.readAt + this.freshness.copyAgeMs(entry));
+      this.#noteReading(entry, tokens);
       if (before?.generation !== found?.record.generation) this.#reportChanges(entry, before?.tokens, tokens);
     }
     this.scheduler.schedule(entry, this.freshness.dueAtOf(entry));
+  }
+
+  /** Sets between which moments the token is handed out without another look, by the wall clock that was just read. */
+  #noteReading(entry: SessionEntry, { obtainedAt }: TokenSet): void {
+    const { readAt, staleAt } = entry;
+    entry.quickFrom = Math.max(obtainedAt - FUTURE_TOLERANCE_MS, readAt - STEP_BACK_MS);
+    entry.quickUntil = this.closed ? -Infinity : Math.min(staleAt, readAt + this.freshness.copyAgeMs(entry));
   }
 
   #reportChanges(entry: SessionEntry, before: TokenSet | undefined, tokens: TokenSet): void {
@@ -239,22 +245,26 @@ export class SessionEngine {
   }
 
   async #readAgain(entry: SessionEntry): Promise<void> {
-    const { version } = entry;
+    const { version, generation } = entry;
     const found = await this.read(entry);
     // A login, a logout or a flight may have known better meanwhile.
-    if (entry.version === version && !knowsBetter(entry)) this.apply(entry, found);
+    if (entry.version !== version || knowsBetter(entry)) return;
+    this.apply(entry, found);
+    const isNewer = generation > 0 && entry.generation > generation;
+    if (isNewer && entry.record?.state === "active") this.emit(entry, { type: "refresh_adopted" });
   }
 
   /** Whether another process may have written since this one looked. */
   isOldCopy(entry: SessionEntry): boolean {
-    return this.clock.now() >= entry.readAt + this.freshness.copyAgeMs(entry);
+    const now = this.clock.now();
+    return now < entry.readAt - STEP_BACK_MS || now >= entry.readAt + this.freshness.copyAgeMs(entry);
   }
 
   /** Looks at a copy again, without anybody waiting. Tokens that are not saved yet are newer than anything there. */
   reread(entry: SessionEntry): void {
     if (knowsBetter(entry)) return;
     entry.readAt = this.clock.now();
-    entry.quickUntil = Math.min(entry.staleAt, entry.readAt + this.freshness.copyAgeMs(entry));
+    if (entry.record?.tokens !== undefined) this.#noteReading(entry, entry.record.tokens);
     this.run(this.#readAgain(entry));
   }
 
@@ -308,13 +318,13 @@ export class SessionEngine {
   /** Remembers why a refresh failed and when to try again, and says so. */
   #noteTrouble(entry: SessionEntry, error: unknown, startedAt: number): unknown {
     if (error instanceof SessionClosedError) return error;
-    entry.trouble = troubleAfter(error, entry, this);
+    const { error: known } = (entry.trouble = troubleAfter(error, entry, this));
     if (error instanceof Postponed) {
       return new StoreError("lease_timeout", "another process is refreshing this session", "lease");
     }
     // That a person must sign in is said once, when it is found out, and not each time somebody asks.
-    if (OAuthError.is(error) && !(error instanceof ReauthorizationRequiredError)) {
-      this.emit(entry, { type: "refresh_failed", code: error.code, durationMs: this.clock.monotonic() - startedAt });
+    if (known !== undefined && !(known instanceof ReauthorizationRequiredError)) {
+      this.emit(entry, { type: "refresh_failed", code: known.code, durationMs: this.clock.monotonic() - startedAt });
     }
     return error;
   }
@@ -337,28 +347,6 @@ export class SessionEngine {
     }
   }
 
-  /**
-   * Waits for a flight as one of its callers: an abort detaches this caller only.
-   *
-   * @throws The abort reason, what the flight failed with, or `timeout` for a caller without a signal.
-   */
-  waitFor(flight: Flight, signal: AbortSignal | undefined): Promise<string> {
-    const { promise } = flight;
-    if (promise === undefined) throw new TypeError("unreachable: a flight without a promise");
-    if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
-    return signal === undefined ? this.#boundedWait(flight, promise) : abortable(promise, signal);
-  }
-
-  /** One timer for all callers of a flight that come within a second and have no signal of their own. */
-  #boundedWait(flight: Flight, promise: Promise<string>): Promise<string> {
-    const now = this.clock.monotonic();
-    if (flight.bounded === undefined || now - flight.bounded.since > SAME_WAIT_MS) {
-      const message = `no access token within ${String(CALLER_WAIT_MS)} ms; the refresh goes on`;
-      flight.bounded = { since: now, promise: inTime(this.clock, CALLER_WAIT_MS, message, promise) };
-    }
-    return flight.bounded.promise;
-  }
-
   /** Runs background work: nobody waits for it but `close`. */
   run(work: Promise<unknown>): void {
     const done = work.catch(() => undefined).finally(() => this.#tasks.delete(done));
@@ -374,28 +362,7 @@ export class SessionEngine {
   // ---------------------------------------------------------------- limits
 
   gateOf(connection: Connection): EndpointGate {
-    const credentials = this.#nameCredentials(connection.client);
-    let gate = connection.gates.get(credentials);
-    if (gate === undefined) {
-      for (const [old, idle] of connection.gates) if (idle.idle) connection.gates.delete(old);
-      gate = new EndpointGate(this.clock, this.random, this.#concurrency, {
-        opened: (code, retryAfterMs) => {
-          this.emitOf(connection, { type: "circuit_opened", code, retryAfterMs });
-        },
-        closed: () => {
-          this.emitOf(connection, { type: "circuit_closed" });
-        },
-      });
-      connection.gates.set(credentials, gate);
-    }
-    return gate;
-  }
-
-  /** What a function gives is not asked for here, so all functions have one name: what they give may change any time. */
-  #nameCredentials(client: OAuthClient): string {
-    const { clientSecret, isPublic } = internalsOf(client);
-    if (typeof clientSecret === "string") return this.referenceOf(clientSecret);
-    return isPublic ? "public" : "function";
+    return this.#gates.of(connection);
   }
 
   /** @throws {@link RateLimitError} `refresh_limit_reached` for a session that was refreshed too often. */
@@ -415,10 +382,11 @@ export class SessionEngine {
   /** Begins nothing any more, lets what was sent be answered and saved, and says what could not be saved. */
   async close(drainMs: number): Promise<readonly string[]> {
     this.closed = true;
+    const closed = new SessionClosedError("the token manager was closed");
+    this.#closing.abort(closed);
     this.scheduler.stop();
     // Whoever asks from here on goes the long way, and is told.
     for (const entry of this.directory.entries()) entry.quickUntil = -Infinity;
-    const closed = new SessionClosedError("the token manager was closed");
     const flights: Promise<unknown>[] = [];
     for (const { flight } of this.#flying) {
       if (flight?.promise === undefined) continue;
@@ -426,9 +394,23 @@ export class SessionEngine {
       flights.push(flight.promise.catch(() => undefined));
       if (!flight.sent) flight.cancel.abort(closed);
     }
-    const drained = Promise.allSettled([...flights, ...this.#tasks]);
-    if (flights.length + this.#tasks.size > 0) await Promise.race([drained, this.sleep(drainMs)]);
-    return this.#saveAll();
+    await this.#settled([...flights, ...this.#tasks], drainMs);
+    const lost = await this.#saveAll();
+    // Leases that were given back just now: a program that exits next would leave them to the others as held.
+    await this.#settled([...this.#tasks], RELEASE_MS);
+    return lost;
+  }
+
+  async #settled(work: readonly Promise<unknown>[], limitMs: number): Promise<void> {
+    if (work.length === 0) return;
+    const over = new AbortController();
+    await Promise.race([Promise.allSettled(work), this.sleep(limitMs, { signal: over.signal })]);
+    over.abort();
+  }
+
+  /** Waits for what the application may never answer, no longer than until `close`. */
+  untilClosed<T>(work: Promise<T>): Promise<T> {
+    return abortable(work, this.#closing.signal);
   }
 
   async #saveAll(): Promise<readonly string[]> {
@@ -437,6 +419,7 @@ export class SessionEngine {
     const lost = unsaved.filter((entry) => entry.unsaved !== undefined).map(({ key }) => key);
     // Nobody here saves any more: others may have the lease, and no timer may hold the process.
     for (const entry of unsaved) dropUnsaved(this, entry);
+    this.ended = true;
     return lost;
   }
 }

@@ -80,7 +80,7 @@ export class SessionFreshness {
       const neededMs = Math.min(minRemainingMs, (expiresAt - obtainedAt) / 2);
       if (now > expiresAt - neededMs) return "expired";
     }
-    return now >= entry.staleAt || now < entry.quickFrom ? "stale" : "fresh";
+    return now >= entry.staleAt || now < obtainedAt - FUTURE_TOLERANCE_MS ? "stale" : "fresh";
   }
 
   /** Whether the token has not ended yet, margin or not: better than an error. */
@@ -99,7 +99,7 @@ export class SessionFreshness {
     if (dueAt === undefined) return undefined;
     const now = this.#clock.now();
     // Obtained in the future: the clock went back, and nothing of its times can be trusted.
-    const wanted = now < entry.quickFrom ? now : dueAt;
+    const wanted = now < record.tokens.obtainedAt - FUTURE_TOLERANCE_MS ? now : dueAt;
     if (trouble === undefined) return wanted;
     const retryAt = now + trouble.retryAt - this.#clock.monotonic();
     return Number.isFinite(retryAt) ? Math.max(wanted, retryAt) : undefined;
@@ -147,15 +147,28 @@ export class SessionFreshness {
     const { record } = entry;
     if (record?.tokens === undefined) return [];
     const now = this.#clock.now();
-    const { obtainedAt, refreshExpiresAt } = record.tokens;
-    const isPostponed = before !== undefined && before.refreshExpiresAt !== refreshExpiresAt;
+    const { refreshExpiresAt } = record.tokens;
     const ends = [
-      { what: "refresh_token", from: isPostponed ? obtainedAt : record.loginAt, endsAt: refreshExpiresAt },
+      { what: "refresh_token", from: this.#refreshTokenFrom(entry, record.tokens, before), endsAt: refreshExpiresAt },
       { what: "absolute_session", from: record.loginAt, endsAt: this.absoluteEndOf(entry) },
     ] as const;
     return ends.flatMap(({ what, from, endsAt }) =>
       endsAt !== undefined && now >= expiringFrom(from, endsAt) ? [{ what, endsAt }] : [],
     );
+  }
+
+  /** When the life of the refresh token began: at the login, or when it was last prolonged, as far as anybody can tell. */
+  #refreshTokenFrom({ connection, record }: SessionEntry, tokens: TokenSet, before: TokenSet | undefined): number {
+    const { refreshTokenLifetimeMs, refreshExtends } = connection.client.warehouse;
+    const { obtainedAt, refreshExpiresAt = Infinity, refreshExpiresAssumed } = tokens;
+    const loginAt = record?.loginAt ?? obtainedAt;
+    if (refreshExpiresAssumed && refreshTokenLifetimeMs !== undefined) {
+      return Math.max(loginAt, refreshExpiresAt - refreshTokenLifetimeMs);
+    }
+    // Read for the first time, it may have been prolonged a moment ago; the next refresh tells.
+    const isProlonged =
+      before === undefined ? refreshExtends !== "never" : before.refreshExpiresAt !== refreshExpiresAt;
+    return isProlonged ? obtainedAt : loginAt;
   }
 
   /** Whether a refresh of this session is known to kill the access token that is in use. */

@@ -47,13 +47,22 @@ export async function spend(
     place.abandon();
     throw error;
   });
-  flight.sent = true;
+  // Functions of the application come first, for secrets and keys: they may take their time, and fail.
+  const onSend = (): void => {
+    assertMaySend(engine, entry, payment);
+    flight.sent = true;
+  };
   let renewed: RenewedTokens;
   try {
-    renewed = await renewTokens(engine, entry, payment.base);
+    renewed = await renewTokens(engine, entry, payment.base, onSend);
   } catch (error) {
-    place.failed(error);
-    return afterFailure(engine, entry, flight, payment, error);
+    if (flight.sent) {
+      place.failed(error);
+      return afterFailure(engine, entry, flight, payment, error);
+    }
+    place.abandon();
+    await takeBack(engine, entry, payment);
+    throw error;
   }
   place.succeeded();
   const token = await keep(engine, entry, payment, renewed);
@@ -70,26 +79,42 @@ async function prepare(
   // A logout or a login in this process came while the line was long.
   if (entry.version !== version) throw new Postponed(0, true);
   const base = entry.record;
-  const isAnnounced = base !== undefined && mayRotate(entry);
-  if (isAnnounced) await announce(engine, entry, base);
+  if (base !== undefined && mayRotate(entry)) await announce(engine, entry, base);
   const { version: current } = entry;
   try {
     await waitForTurn(engine, flight, place);
-    if (!lease.isOurs) {
-      throw new StoreError("lease_lost", "the lease ended before anything was sent: this process was paused", "lease");
-    }
-    engine.assertOpen();
-    // A logout or a login in this process came before its turn.
-    if (entry.version !== current) throw new Postponed(0, true);
+    assertMaySend(engine, entry, { lease, version: current });
   } catch (error) {
-    // What was announced and not sent did not happen.
-    if (isAnnounced && entry.version === current) await engine.writeQuietly(entry, base);
+    await takeBack(engine, entry, { base, version: current });
     throw error;
   }
   if (!flight.history.announced) engine.emit(entry, { type: "refresh_started", reason: flight.reason });
   flight.history.announced = true;
   const generation = Math.max(entry.generation, flight.seenGeneration) + 1;
   return { lease, base, version: current, generation, sentAt: engine.clock.monotonic() };
+}
+
+/** @throws What came between the announcement and the moment at which the request leaves. */
+function assertMaySend(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  { lease, version }: Pick<Payment, "lease" | "version">,
+): void {
+  if (!lease.isOurs) {
+    throw new StoreError("lease_lost", "the lease ended before anything was sent: this process was paused", "lease");
+  }
+  engine.assertOpen();
+  // A logout or a login in this process came before its turn.
+  if (entry.version !== version) throw new Postponed(0, true);
+}
+
+/** What was announced and not sent, or is proven not to be processed, did not happen. */
+async function takeBack(
+  engine: SessionEngine,
+  entry: SessionEntry,
+  { base, version }: Pick<Payment, "base" | "version">,
+): Promise<void> {
+  if (base !== undefined && mayRotate(entry) && entry.version === version) await engine.writeQuietly(entry, base);
 }
 
 /** Those whose announcements were written at the same moment leave one by one all the same (requirements R-65). */
@@ -145,7 +170,8 @@ async function keep(
     cause: undefined,
     tokens,
     rotates: rotated || base?.rotates === true,
-    loginAt: base?.loginAt ?? tokens.obtainedAt,
+    // What was obtained without a person is a new beginning each time.
+    loginAt: (entry.obtain === undefined ? base?.loginAt : undefined) ?? tokens.obtainedAt,
     intent: undefined,
     revokeLate: false,
   };
@@ -173,9 +199,10 @@ async function afterFailure(
   engine: SessionEngine,
   entry: SessionEntry,
   flight: Flight,
-  { base, lease, version }: Payment,
+  payment: Payment,
   error: unknown,
 ): Promise<string> {
+  const { base, lease, version } = payment;
   if (base?.tokens === undefined || entry.obtain !== undefined) throw error;
   const rescued = rescuedRefreshToken(error);
   if (rescued !== undefined && rescued !== base.tokens.refreshToken) {
@@ -196,7 +223,6 @@ async function afterFailure(
     flight.history.ambiguousSends += 1;
     throw error;
   }
-  // Proven not to be processed: what was announced did not happen.
-  if (mayRotate(entry) && entry.version === version) await engine.writeQuietly(entry, base);
+  await takeBack(engine, entry, payment);
   throw error;
 }

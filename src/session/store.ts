@@ -13,8 +13,8 @@ export interface StoredRecord {
 /** A lease that was got. After `ttlMs` without `renew`, others may get it. */
 export interface Lease {
   /**
-   * `false` if it was lost. The manager also watches the monotonic clock, and neither sends nor saves on a lease that
-   * may be over.
+   * `false` if it was lost. The manager also watches the monotonic clock, and sends nothing on a lease that may be over.
+   * What a request brought that left in time is saved all the same: there the comparison of versions decides.
    */
   renew(ttlMs: number): Promise<boolean>;
   /** Does nothing if it was lost. */

@@ -13,6 +13,7 @@ import type { RefreshOptions } from "./refresh-policy.ts";
 import type { RetryOptions } from "./retry.ts";
 import { replaceRecord } from "./replace-record.ts";
 import { incapableStore } from "./session-errors.ts";
+import { waitForFlight } from "./flight-wait.ts";
 import { SessionEngine } from "./session-engine.ts";
 import type { ResolveClient } from "./session-directory.ts";
 import type { Background } from "./session-engine.ts";
@@ -188,7 +189,7 @@ export class TokenManager {
     const before = statusOf(this.#engine, entry);
     const renewable = before.state === "active" || before.state === "degraded" || before.state === "refreshing";
     if (renewable && this.#engine.freshness.zoneOf(entry) !== "fresh") {
-      await this.#engine.waitFor(this.#engine.fly(entry, "due", true), options?.signal);
+      await waitForFlight(this.#engine.clock, this.#engine.fly(entry, "due", true), options?.signal);
     }
     return statusOf(this.#engine, entry);
   }
@@ -207,10 +208,16 @@ export class TokenManager {
   /**
    * Stops, waits for refreshes already sent (default 15 000), saves them. Idempotent. Lists keys of tokens it could not
    * save.
+   *
+   * @throws {@link ConfigurationError} `config_invalid` for a `drainMs` that is no time; then nothing was closed.
    */
   close(options?: { readonly drainMs?: number }): Promise<{ readonly unsaved: readonly string[] }> {
-    this.#closing ??= this.#engine.close(options?.drainMs ?? DEFAULT_DRAIN_MS).then((unsaved) => ({ unsaved }));
-    return this.#closing;
+    const { drainMs = DEFAULT_DRAIN_MS } = options ?? {};
+    if (!(drainMs >= 0)) {
+      const message = '"drainMs" must be milliseconds, 0 or more';
+      return Promise.reject(new ConfigurationError("config_invalid", message, "drainMs"));
+    }
+    return (this.#closing ??= this.#engine.close(drainMs).then((unsaved) => ({ unsaved })));
   }
 
   /** Listens to one kind of event, or to all. Returns the way to stop. A listener that throws hurts nobody. */

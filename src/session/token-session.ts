@@ -3,6 +3,7 @@ import type { RevocationResult, SignalOptions, TokenSet } from "../core/index.ts
 import { abortable } from "../lib/abortable.ts";
 import { fetchAuthorized } from "./authorized-fetch.ts";
 import type { Flight } from "./flight.ts";
+import { waitForFlight } from "./flight-wait.ts";
 import { replaceRecord } from "./replace-record.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
@@ -112,7 +113,7 @@ export class TokenSession implements TokenSource {
     options?.signal?.throwIfAborted();
     const entry = this.#use();
     await abortable(this.#engine.ensureRead(entry), options?.signal);
-    await this.#engine.waitFor(this.#engine.fly(entry, "asked", true), options?.signal);
+    await waitForFlight(this.#engine.clock, this.#engine.fly(entry, "asked", true), options?.signal);
   }
 
   /**
@@ -126,9 +127,11 @@ export class TokenSession implements TokenSource {
     const entry = this.#use();
     const tokens = await this.#bury(entry, true, options?.signal);
     if (tokens === undefined) return { refreshToken: "absent", accessToken: "absent", instructions: undefined };
-    const result = await revokeTokens(entry.connection.client, tokens, options);
     this.#engine.emit(entry, { type: "revoked" });
-    return result;
+    // Deleted here already: who asks again finds nothing to revoke. An abort detaches the caller, and no more.
+    const revoking = revokeTokens(entry.connection.client, tokens);
+    this.#engine.run(revoking);
+    return abortable(revoking, options?.signal);
   }
 
   /** Deletes here only. At BigQuery, `revoke` would end every grant of the user to your project. */
@@ -138,15 +141,15 @@ export class TokenSession implements TokenSource {
     if (tokens !== undefined) this.#engine.emit(entry, { type: "revoked" });
   }
 
-  /** Reads the store if nothing was read yet; never refreshes, never asks the server. */
+  /** Reads the store if nothing was read lately, and does without if it is down; never refreshes, never asks the server. */
   async status(options?: SignalOptions): Promise<SessionStatus> {
     options?.signal?.throwIfAborted();
     const entry = this.#current();
     try {
-      await abortable(this.#engine.ensureRead(entry), options?.signal);
+      await abortable(this.#engine.ensureRecent(entry), options?.signal);
     } catch (error) {
       if (isKeyRemoved(error)) return keyRemoved(entry);
-      throw error;
+      if (options?.signal?.aborted === true || entry.readAt === -Infinity) throw error;
     }
     return statusOf(this.#engine, entry);
   }
@@ -180,7 +183,7 @@ export class TokenSession implements TokenSource {
     if (entry.rejectedToken === rejected && entry.flight === undefined && entry.trouble === undefined) return rejected;
     if (entry.rejectedToken !== rejected) this.#engine.emit(entry, { type: "token_rejected" });
     entry.rejectedToken = rejected;
-    return this.#engine.waitFor(this.#engine.fly(entry, "rejected", true), signal);
+    return waitForFlight(this.#engine.clock, this.#engine.fly(entry, "rejected", true), signal);
   }
 
   /**
@@ -201,7 +204,7 @@ export class TokenSession implements TokenSource {
 
   async #awaitRefresh(entry: SessionEntry, flight: Flight, signal: AbortSignal | undefined): Promise<string> {
     try {
-      return await this.#engine.waitFor(flight, signal);
+      return await waitForFlight(this.#engine.clock, flight, signal);
     } catch (error) {
       // Within the margin a token is better than an error.
       const { accessToken } = entry;

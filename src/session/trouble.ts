@@ -1,4 +1,4 @@
-import { OAuthError } from "../core/index.ts";
+import { ConfigurationError, OAuthError } from "../core/index.ts";
 import type { AnyOAuthError } from "../core/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { backgroundDelay } from "./retry.ts";
@@ -35,5 +35,15 @@ export function troubleAfter(
   };
   const delayMs = postponed?.delayMs ?? backgroundDelay(known, state, retry, random);
   const retryAt = delayMs === undefined ? Infinity : clock.monotonic() + Math.max(1, delayMs);
-  return { error: known ?? entry.trouble?.error, failures, retryAt };
+  return {
+    error: known ?? (postponed === undefined ? failedFunction(error) : entry.trouble?.error),
+    failures,
+    retryAt,
+  };
+}
+
+/** The application's own error is its callers' to see as it is; status and events have words of ours for it. */
+function failedFunction(cause: unknown): AnyOAuthError {
+  const message = 'a function of the application failed: "obtain", or what gives a secret, key or assertion';
+  return new ConfigurationError("config_invalid", message, "obtain", { cause });
 }

@@ -1,5 +1,6 @@
 import { TransportError } from "../core/index.ts";
 import type { Clock } from "../lib/clock.ts";
+import { setDeadline } from "../lib/deadline.ts";
 
 /** What a wait heeds. */
 export interface WaitOptions {
@@ -42,14 +43,10 @@ export async function inTime<T>(
 ): Promise<T> {
   let cancel = (): void => undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    cancel = clock.setTimer(
-      () => {
-        reject(new TransportError("timeout", message));
-        onLate?.();
-      },
-      limitMs,
-      { keepAlive: true },
-    );
+    cancel = setDeadline(clock, limitMs, () => {
+      reject(new TransportError("timeout", message));
+      onLate?.();
+    });
   });
   try {
     return await Promise.race([work, late]);

@@ -53,7 +53,7 @@ export interface AcmeServer {
   /** Tokens of a login that happened now, or as changed. */
   tokens(changes?: Partial<ExportedTokens>): TokenSet;
   /** Another registration at the same server. */
-  register(clientId: string): OAuthClient;
+  register(clientId: string, options?: { readonly clientSecret?: () => string | Promise<string> }): OAuthClient;
 }
 
 export function acmeServer(
@@ -69,8 +69,8 @@ export function acmeServer(
     calls.push(call);
     return server.answer(call, calls.length);
   };
-  const register = (clientId: string): OAuthClient =>
-    createClient({ warehouse, clientId, clientSecret: "secret", fetch, clock });
+  const register: AcmeServer["register"] = (clientId, options) =>
+    createClient({ warehouse, clientId, clientSecret: "secret", fetch, clock, ...options });
   const client = register("acme-client");
   const server: AcmeServer = {
     client,

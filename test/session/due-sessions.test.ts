@@ -133,14 +133,38 @@ describe("what is not taken up", () => {
 
   test("more of them than fit into one look do not hide the rest", async () => {
     await leave(10_100, server.register("gone"), "gone");
-    await clock.advance(SECOND);
+    await clock.advance(20 * MINUTE); // by more than what chance adds to the time when a session is due
     await leave(3);
     await clock.advance(HOUR);
-    const resolveClient = ({ clientId }: SessionDescription) => (clientId === "gone" ? undefined : server.client);
+    const resolveClient = ({ clientId, subject }: SessionDescription): OAuthClient | undefined => {
+      if (subject.endsWith("7")) throw new Error("db down");
+      return clientId === "gone" ? undefined : server.client;
+    };
     open({ resolveClient }).start();
     await clock.advance(10 * MINUTE);
     const refreshed = new Set(server.calls.map(({ refreshToken }) => refreshToken));
     expect([...refreshed].sort()).toEqual(["user-0", "user-1", "user-2"]);
+  });
+
+  test("a full list is looked beyond only if nothing of it is taken up", async () => {
+    await leave(1);
+    await clock.advance(HOUR);
+    const [key = ""] = (await inner.keys?.({ prefix: "/user-", limit: 1, signal: new AbortController().signal })) ?? [];
+    const limits: number[] = [];
+    const due: TokenStore["due"] = ({ limit }) => {
+      const others = Array.from({ length: limit - 1 }, () => ({ key: "not a key", dueAt: 0 }));
+      return Promise.resolve([{ key: limits.push(limit) < 3 ? "no key either" : key, dueAt: 0 }, ...others]);
+    };
+    open({ store: storeWith(clock, { due }, inner) }).start();
+    await clock.advance(5 * MINUTE);
+    // The third finds one that is taken up; later ones find one that is known.
+    expect(limits.slice(0, 5)).toEqual([10_000, 20_000, 40_000, 10_000, 20_000]);
+    expect(server.calls).toHaveLength(1);
+
+    limits.splice(0);
+    open({ store: storeWith(clock, { due }, inner), concurrency: { perSecond: 200 } }).start();
+    await clock.advance(SECOND);
+    expect(limits[0]).toBe(24_000); // twice what may be refreshed in a minute
   });
 
   test("keys that are none, records that cannot be read, and a store that fails", async () => {

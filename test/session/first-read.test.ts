@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { HOUR, openScene, run } from "./scene.ts";
+import { HOUR, follow, openScene, run } from "./scene.ts";
 
 test("R-64 a thousand callers of a session that was never read are one read of the store", async () => {
   const scene = await openScene();
@@ -29,4 +29,20 @@ test("R-46 a first read that fails, fails for all who waited for it, and the nex
   const outcomes = (await run(scene.clock, calls)).value ?? [];
   expect(outcomes.map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
   expect((await run(scene.clock, session.getAccessToken())).value).toBe(scene.login.accessToken);
+});
+
+test("R-46 a first read that fails is no error for who has a token by then, from a login meanwhile", async () => {
+  const scene = await openScene();
+  const { manager, session } = scene.process();
+  scene.store.hang("read");
+  const abort = new AbortController();
+  const call = follow(session.getAccessToken());
+  const aborted = follow(session.getAccessToken({ signal: abort.signal }));
+  const tokens = await scene.fake.issueTokens({ client: scene.client });
+  await run(scene.clock, manager.save(scene.client, { subject: "ada" }, tokens));
+  expect(call.state).toBe("pending");
+  abort.abort("no more");
+  await run(scene.clock, Promise.all([call.promise, aborted.promise]));
+  expect(call.value).toBe(tokens.accessToken);
+  expect(aborted.error).toBe("no more");
 });

@@ -41,6 +41,26 @@ async function paused(seconds: number, manager: SceneOptions["manager"] = {}): P
   return scene;
 }
 
+test("R-21 R-62 while a refresh token rests, the store is left alone, too", async () => {
+  const scene = await openScene();
+  const lose = (): never => {
+    throw new TypeError("fetch failed");
+  };
+  scene.answers.push(...Array.from({ length: 100 }, () => lose));
+  scene.manager.start();
+  await scene.clock.advance(HOUR + 300_000);
+  const before = scene.answers.length;
+  await run(scene.clock, scene.session.getAccessToken());
+  expect(before - scene.answers.length).toBeGreaterThan(0);
+  scene.store.fail("read");
+  await run(scene.clock, scene.session.getAccessToken());
+  const after = scene.answers.length;
+  scene.store.steps.length = 0;
+  await scene.clock.advance(20_000);
+  expect(scene.answers).toHaveLength(after);
+  expect(count(scene.store.steps, "lease")).toBeLessThanOrEqual(2);
+});
+
 describe("waiting for a lease (R-42)", () => {
   test("R-42 for 30 s, and not a look less", async () => {
     const scene = await openScene();

@@ -679,13 +679,13 @@ describe("answered dead", () => {
     const first = await run(scene.clock, scene.session.getAccessToken());
     expect(first.error).toMatchObject({ code: "store_unavailable" });
     const second = await run(scene.clock, scene.session.getAccessToken());
-    expect(second.error).toMatchObject({ code: "reauthorization_required" });
+    // Our own announcement is still there; it was answered, and is no sign of theft.
+    expect(second.error).toMatchObject({ code: "reauthorization_required", reason: "refresh_token_dead" });
+    expect(scene.heard()).not.toContain("rotation_lost");
   });
 
-  test("S-045 absolute_lifetime_over where the warehouse's longest login is over", async () => {
+  test("S-045 interaction_required is no lost rotation", async () => {
     const scene = await openScene();
-    const { warehouse } = scene.fake;
-    expect(warehouse.absoluteSessionLifetimeMs).toBeUndefined();
     await scene.clock.advance(HOUR);
     scene.fake.fail({ at: "token", kind: "oauth_error", error: "interaction_required" });
     const token = await run(scene.clock, scene.session.getAccessToken());

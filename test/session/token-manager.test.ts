@@ -267,7 +267,7 @@ describe("R-40, R-64 one refresh, ever", () => {
     expect(server.calls).toHaveLength(1);
   });
 
-  test("R-64 S-079 1 000 callers of 50 sessions: 50 requests, and each gets its own token", async () => {
+  test("R-64 S-079 1 000 callers of each of 50 sessions: 50 requests, and each gets its own token", async () => {
     const manager = open({ concurrency: { atOnce: 100, perSecond: 10_000 } });
     server.answer = ({ refreshToken }) => success(`access of ${refreshToken}`);
     const sessions = await Promise.all(
@@ -280,9 +280,11 @@ describe("R-40, R-64 one refresh, ever", () => {
       ),
     );
     await clock.advance(10 * MINUTE);
-    const asked = Array.from({ length: 1_000 }, async (_, n) => sessions[n % 50]?.getAccessToken());
-    expect(await Promise.all(asked)).toEqual(Array.from({ length: 1_000 }, (_, n) => `access of r-${String(n % 50)}`));
+    const asked = Array.from({ length: 50_000 }, async (_, n) => sessions[n % 50]?.getAccessToken());
+    const expected = Array.from({ length: 50_000 }, (_, n) => `access of r-${String(n % 50)}`);
+    expect(await Promise.all(asked)).toEqual(expected);
     expect(server.calls).toHaveLength(50);
+    expect(new Set(server.calls.map(({ refreshToken }) => refreshToken)).size).toBe(50);
   });
 
   test("R-40 an abort detaches one caller; the flight goes on for the others", async () => {
@@ -959,6 +961,31 @@ describe("refresh by key", () => {
     await clock.advance(500 * SECOND);
     expect(await manager.refresh(session.key)).toMatchObject({ state: "active", generation: 2 });
     expect(server.calls).toHaveLength(1);
+  });
+
+  test("joins a refresh that is under way, and heals a session whose last one failed", async () => {
+    const manager = open({ retry: { maxAttempts: 1 } });
+    const session = await login(manager);
+    await clock.advance(500 * SECOND);
+    let answer: (response: Response) => void = () => undefined;
+    server.answer = () => new Promise((resolve) => (answer = resolve));
+    const refreshing = Promise.all([session.refresh(), manager.refresh(session.key)]);
+    await clock.advance(1);
+    expect((await session.status()).state).toBe("refreshing");
+    const joined = manager.refresh(session.key);
+    await clock.advance(1);
+    answer(success("access-2"));
+    await refreshing;
+    expect(await joined).toMatchObject({ state: "active", generation: 2 });
+    expect(server.calls).toHaveLength(1);
+
+    await clock.advance(500 * SECOND);
+    server.answer = () => refused("temporarily_unavailable", 503);
+    await thrownBy(() => session.refresh());
+    expect((await session.status()).state).toBe("degraded");
+    server.answer = () => success("access-3");
+    await clock.advance(MINUTE);
+    expect(await manager.refresh(session.key)).toMatchObject({ state: "active", generation: 3 });
   });
 
   test("keys that are none, or nobody's", async () => {

@@ -56,9 +56,12 @@ describe("trouble", () => {
     expect(after(new RateLimitError("rate_limited", "too many", 0))).toMatchObject({ failures: 3, inMs: 4_000 });
   });
 
-  test("what is no error of ours is tried again as soon, and has no error of ours", async () => {
+  test("R-12 what is no error of ours is tried again as soon; status and events have a code for it", async () => {
     const { after } = await room();
-    expect(after(new TypeError("obtain broke"))).toMatchObject({ error: undefined, failures: 1, inMs: 250 });
+    const cause = new TypeError("obtain broke");
+    const error = { code: "config_invalid", action: "fix_config" };
+    expect(after(cause)).toMatchObject({ error, failures: 1, inMs: 250 });
+    expect(after(cause)).toMatchObject({ error, failures: 2, inMs: 500 });
   });
 
   test("R-12 put off is no failure: the time is the one that was said, and what was wrong before stays", async () => {

@@ -1,0 +1,74 @@
+// What others wrote is seen in time, and said: requirements R-08, R-12, R-60, S-047.
+import { beforeEach, expect, test } from "vitest";
+import { TokenManager, memoryStore } from "warehouse-oauth";
+import type { TokenStore } from "warehouse-oauth";
+import { manualClock } from "warehouse-oauth/testing";
+import type { ManualClock } from "warehouse-oauth/testing";
+import { HOUR, MINUTE, SECOND, acmeServer, eventsOf, storeWith, success, thrownBy } from "./acme-room.ts";
+import type { AcmeServer } from "./acme-room.ts";
+import { follow } from "./scene.ts";
+
+let clock: ManualClock;
+let server: AcmeServer;
+let inner: TokenStore;
+
+beforeEach(() => {
+  clock = manualClock();
+  server = acmeServer(clock, { refreshRotation: "single-use" }, 8 * 3_600);
+  server.answer = (_call, n) => success(`access-${String(n)}`, { refresh_token: `r-${String(n)}`, expires_in: 28_800 });
+  inner = memoryStore({ clock });
+});
+
+const open = (changes: Partial<TokenStore> = {}): TokenManager =>
+  new TokenManager({ clock, random: () => 0.5, store: storeWith(clock, changes, inner) });
+
+test.each([false, true])("R-60 S-047 a clock that goes back keeps no copy alive (started: %s)", async (isStarted) => {
+  const [here, there] = [open(), open()];
+  const session = await here.save(server.client, { subject: "ada" }, server.tokens());
+  const theirs = there.session(server.client, { subject: "ada" });
+  await clock.advance(45 * MINUTE);
+  await session.getAccessToken();
+  await theirs.getAccessToken();
+  await clock.advance(0);
+  if (isStarted) here.start();
+  clock.jump(-40 * MINUTE);
+  await theirs.forget();
+  const last = follow(session.getAccessToken()); // finds the copy old, and looks behind its caller's back
+  await clock.advance(SECOND);
+  expect(last.state).toBe("fulfilled");
+  expect(await thrownBy(() => session.getAccessToken())).toMatchObject({ code: "reauthorization_required" });
+  expect(server.calls).toEqual([]);
+});
+
+test("R-12 a refresh of another process is told of when it is found by looking again", async () => {
+  const [here, there] = [open(), open()];
+  const events = eventsOf(here);
+  await there.save(server.client, { subject: "ada" }, server.tokens());
+  const session = here.session(server.client, { subject: "ada" });
+  expect(await session.getAccessToken()).toBe("access-0");
+  await there.session(server.client, { subject: "ada" }).refresh();
+  await clock.advance(31 * SECOND);
+  await session.getAccessToken();
+  await clock.advance(0);
+  expect(await session.getAccessToken()).toBe("access-1");
+  expect(events.map(({ type }) => type)).toEqual(["refresh_adopted"]);
+});
+
+test("S-047 status tells of a logout elsewhere, and does without a store that is down", async () => {
+  let isDown = false;
+  const read: TokenStore["read"] = (key, options) =>
+    isDown ? Promise.reject(new Error("down")) : inner.read(key, options);
+  const [here, there] = [open({ read }), open()];
+  const session = await here.save(server.client, { subject: "ada" }, server.tokens());
+  await clock.advance(MINUTE);
+  isDown = true;
+  expect((await session.status()).state).toBe("active");
+  isDown = false;
+  await there.session(server.client, { subject: "ada" }).forget();
+  expect((await session.status()).state).toBe("revoked");
+  isDown = true;
+  await clock.advance(HOUR);
+  expect(await thrownBy(() => open({ read }).session(server.client, { subject: "ada" }).status())).toMatchObject({
+    code: "store_unavailable",
+  });
+});
