@@ -72,6 +72,7 @@ function retryAgain(engine: SessionEngine, entry: SessionEntry, flight: Flight, 
   };
   const delayMs = foregroundDelay(error, state, engine.retry, engine.random);
   if (delayMs === undefined || !engine.gateOf(entry.connection).mayRetry(error)) throw error;
+  engine.assertOpen();
   engine.emit(entry, { type: "refresh_retried", attempt: flight.history.failures, code: error.code, delayMs });
   return delayMs;
 }

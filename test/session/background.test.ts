@@ -1,4 +1,5 @@
-import type { SessionEvent } from "warehouse-oauth";
+import { clientCredentials, createClient, defineWarehouse } from "warehouse-oauth";
+import type { OAuthClient, SessionEvent } from "warehouse-oauth";
 import { describe, expect, test } from "vitest";
 import { HOUR, follow, gate, openScene, run, issuedAt } from "./scene.ts";
 
@@ -178,13 +179,54 @@ describe("proactive refresh", () => {
     expect(scene.refreshes().length).toBeLessThanOrEqual(2);
   });
 
-  test("R-59 R-09 asleep for eight hours: one refresh at wake, no burst", async () => {
+  test("R-59 used a moment before an hour of sleep: one refresh at wake, before anybody asks", async () => {
+    // An hour without use is idle by default, and a sleep is no use.
+    const scene = await openScene({ manager: { refresh: { idleMs: 2 * HOUR } } });
+    scene.manager.start();
+    await scene.clock.advance(30 * 60_000);
+    expect(scene.session.peek()).toBe(scene.login.accessToken);
+    expect(scene.refreshes()).toHaveLength(0);
+    scene.clock.jump(HOUR);
+    await scene.clock.advance(75_000);
+    expect(scene.refreshes()).toHaveLength(1);
+    expect(await scene.session.getAccessToken()).toBe(issuedAt(scene, 1).access_token);
+    await scene.clock.advance(10 * 60_000);
+    expect(scene.refreshes()).toHaveLength(1);
+  });
+
+  test("R-59 R-09 fifty sessions wake: one refresh each, spread over ten seconds", async () => {
+    let draws = 0;
+    const random = (): number => (draws++ % 50) / 50;
+    const scene = await openScene({ manager: { random, refresh: { idleMs: 2 * HOUR } } });
+    for (let user = 0; user < 49; user++) {
+      const subject = `user-${String(user)}`;
+      const tokens = await scene.fake.issueTokens({ client: scene.client, subject });
+      await scene.manager.save(scene.client, { subject }, tokens);
+    }
+    scene.manager.start();
+    await scene.clock.advance(30_000);
+    scene.clock.jump(HOUR);
+    await scene.clock.advance(75_000);
+    expect(scene.refreshes()).toHaveLength(50);
+    expect(scene.fake.grants.map(({ refreshes }) => refreshes)).toEqual(Array<number>(50).fill(1));
+    const perSecond = new Map<number, number>();
+    for (const { time } of scene.refreshes()) {
+      const second = Math.floor(time / 1_000);
+      perSecond.set(second, (perSecond.get(second) ?? 0) + 1);
+    }
+    expect(perSecond.size).toBeGreaterThanOrEqual(10);
+    expect(Math.max(...perSecond.values())).toBeLessThanOrEqual(6);
+    await scene.clock.advance(10 * 60_000);
+    expect(scene.refreshes()).toHaveLength(50);
+  });
+
+  test("R-59 R-07 asleep for eight hours, unused for as long: nothing at wake, one refresh when asked", async () => {
     const scene = await openScene();
     scene.manager.start();
     await scene.clock.advance(60_000);
     scene.clock.jump(8 * HOUR);
     await scene.clock.advance(90_000);
-    expect(scene.refreshes().length).toBeLessThanOrEqual(1);
+    expect(scene.refreshes()).toHaveLength(0);
     expect((await run(scene.clock, scene.session.getAccessToken())).state).toBe("fulfilled");
     await scene.clock.advance(90_000);
     expect(scene.refreshes()).toHaveLength(1);
@@ -300,8 +342,44 @@ describe("expiring", () => {
       await run(scene.clock, scene.session.refresh());
       await scene.clock.advance(23 * HOUR);
     }
-    expect(scene.refreshes()).toHaveLength(30);
+    scene.answers.push(prolong);
+    await run(scene.clock, scene.session.refresh());
+    expect(scene.refreshes()).toHaveLength(31);
     expect(scene.heard()).not.toContain("expiring");
+
+    const restarted = scene.process();
+    const told: SessionEvent[] = [];
+    restarted.manager.on("expiring", (event) => told.push(event));
+    await run(scene.clock, restarted.session.getAccessToken());
+    expect(told).toEqual([]);
+    await scene.clock.advance(23 * HOUR);
+    scene.answers.push(() => Response.json({}, { status: 503 }));
+    const last = scene.process();
+    last.manager.on("expiring", (event) => told.push(event));
+    await run(scene.clock, last.session.status());
+    expect(told).toMatchObject([{ what: "refresh_token" }]);
+  });
+
+  test("S-073 what is obtained without a person begins anew each time: no end of a login", async () => {
+    const scene = await openScene();
+    const warehouse = defineWarehouse({ ...scene.fake.warehouse, absoluteSessionLifetimeMs: 24 * HOUR });
+    const { clientId } = scene.fake.register({ clientSecret: "job" });
+    const client = createClient({
+      warehouse,
+      clientId,
+      clientSecret: "job",
+      clock: scene.clock,
+      fetch: scene.fake.fetch,
+    });
+    const job = scene.manager.session(client as OAuthClient, { subject: "job" }, { obtain: clientCredentials });
+    for (let hour = 0; hour < 30; hour++) {
+      await run(scene.clock, job.getAccessToken());
+      await scene.clock.advance(HOUR);
+    }
+    await run(scene.clock, job.getAccessToken());
+    expect(scene.heard()).not.toContain("expiring");
+    const { absoluteExpiresAt } = (await job.status()) as { absoluteExpiresAt?: number };
+    expect(absoluteExpiresAt).toBeGreaterThan(scene.clock.now() + 23 * HOUR);
   });
 });
 
@@ -327,7 +405,23 @@ describe("eviction", () => {
     expect(token.error).toMatchObject({ code: "reauthorization_required" });
   });
 
-  test("R-24 tokens that are not saved keep their session in memory", async () => {
+  for (const started of [true, false]) {
+    test(`R-24 tokens that are not saved keep their session in memory, ${started ? "started" : "stopped"}`, async () => {
+      const scene = await openScene({ manager: { refresh: { idleMs: 60_000 } } });
+      if (started) scene.manager.start();
+      await scene.clock.advance(HOUR);
+      scene.store.fail("tokens", Infinity);
+      await run(scene.clock, scene.session.getAccessToken());
+      for (let user = 0; user < 20; user++) {
+        await scene.clock.advance(61_000);
+        scene.manager.session(scene.client, { subject: `user-${String(user)}` });
+      }
+      expect(scene.session.peek()).toBe(issuedAt(scene, 1).access_token);
+      expect(await scene.manager.close()).toEqual({ unsaved: [scene.session.key] });
+    });
+  }
+
+  test("R-24 what no store would take is saved once one does, however long nobody used it", async () => {
     const scene = await openScene({ manager: { refresh: { idleMs: 60_000 } } });
     scene.manager.start();
     await scene.clock.advance(HOUR);
@@ -338,5 +432,6 @@ describe("eviction", () => {
     scene.store.heal();
     await scene.clock.advance(60_000);
     expect(scene.store.stored()?.tokens?.refreshToken).toBe(issuedAt(scene, 1).refresh_token);
+    expect(await scene.manager.close()).toEqual({ unsaved: [] });
   });
 });

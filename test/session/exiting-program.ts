@@ -19,6 +19,7 @@ const client = createClient({
   clientId: "program",
   clientSecret: "secret",
   allowLoopbackHttp: true,
+  ...(mode === "never answered" && { timeoutMs: 2_000 }),
 });
 
 const inner = memoryStore();
@@ -83,9 +84,11 @@ else if (mode === "busy lease") {
   say(JSON.stringify((await manager.close()).unsaved.length));
 } else {
   const alive = setInterval(() => undefined, 1_000);
+  // What the program has to say to whoever started it; it calls no `process.exit`.
+  process.exitCode = 7;
   process.once("SIGTERM", () => {
     clearInterval(alive);
-    void manager.close({ drainMs: 5_000 }).then(({ unsaved }) => {
+    void manager.close({ drainMs: mode === "never answered" ? 500 : 5_000 }).then(({ unsaved }) => {
       say(`closed ${String(unsaved.length)}`);
     });
   });

@@ -68,6 +68,7 @@ interface Program {
   readonly session: TokenSession;
   readonly store: GateStore;
   readonly events: SessionEvent[];
+  readonly manager: TokenManager;
 }
 
 /** A session whose access token has ended an hour ago, at a token endpoint on this machine. */
@@ -104,7 +105,7 @@ async function openSession(tokenEndpoint: string, transport: Fetch): Promise<Pro
     scopesAssumed: false,
     connectionId: client.connectionId,
   });
-  return { session: await manager.save(client, { subject: "ada" }, tokens), store, events };
+  return { session: await manager.save(client, { subject: "ada" }, tokens), store, events, manager };
 }
 
 async function openScript(...behaviours: readonly Behaviour[]): Promise<ScriptedSocket> {
@@ -229,10 +230,51 @@ describe.each(TRANSPORTS)("through %s", (_name, transport) => {
 
   test("R-57 a name that does not exist: not sent", async () => {
     const lookup = vi.spyOn(dns, "lookup").mockImplementation(findNobody);
-    const { session, store } = await openSession("https://login.acme.invalid/token", transport);
+    const { session, store, events } = await openSession("https://login.acme.invalid/token", transport);
     await expect(session.getAccessToken()).rejects.toMatchObject({ code: "network_error", ambiguous: false });
     expect(store.stored()?.intent).toBeUndefined();
-    expect(lookup).toHaveBeenCalled();
+    // One for each attempt: what a resolver once said is not kept.
+    expect(lookup.mock.calls.map(([hostname]) => hostname)).toEqual(Array<string>(4).fill("login.acme.invalid"));
+    expect(events.filter(({ type }) => type === "refresh_retried")).toHaveLength(3);
+  });
+
+  test("R-57 a resolver that is slow and fails, then names a dead host: asked for each attempt, sent once", async () => {
+    const server = await openScript(answerAndClose);
+    const lookup = vi.spyOn(dns, "lookup").mockImplementation(resolveAs("fails", "dead", "alive", "dead", "alive"));
+    const { port } = new URL(server.origin);
+    const { session, store, manager } = await openSession(`http://localhost:${port}/token`, transport);
+    const retried: unknown[] = [];
+    manager.on("refresh_retried", ({ code }) => retried.push([code, store.stored()?.intent]));
+    expect(await session.getAccessToken()).toBe("second-token");
+    expect(lookup).toHaveBeenCalledTimes(3);
+    // Nothing was sent, and so nothing is announced any more.
+    expect(retried).toEqual([
+      ["network_error", undefined],
+      ["network_error", undefined],
+    ]);
+    expect(server.received).toEqual(["first-refresh"]);
+
+    // A name that had an address a moment ago has a dead one now.
+    await expect.poll(() => server.open()).toBe(0);
+    await session.refresh();
+    expect(lookup).toHaveBeenCalledTimes(5);
+    expect(retried).toHaveLength(3);
+    expect(server.received).toEqual(["first-refresh", "second-refresh"]);
+    expect(store.stored()).toMatchObject({ state: "active", generation: 3 });
+  });
+
+  test("R-57 a resolver that never answers: the deadline ends it, and the next attempt asks anew", async () => {
+    const server = await openScript(answer);
+    const lookup = vi.spyOn(dns, "lookup").mockImplementation(resolveAs("never", "alive"));
+    const { port } = new URL(server.origin);
+    const { session, events } = await openSession(`http://localhost:${port}/token`, transport);
+    const token = session.getAccessToken();
+    await expect.poll(() => lookup.mock.calls.length).toBe(1);
+    for (const end of deadlines) end();
+    expect(await token).toBe("second-token");
+    expect(lookup).toHaveBeenCalledTimes(2);
+    expect(events.flatMap((event) => (event.type === "refresh_retried" ? [event.code] : []))).toEqual(["timeout"]);
+    expect(server.received).toEqual(["first-refresh"]);
   });
 
   test("R-58 a certificate that nobody vouches for: one try, nothing sent, fix_config", async () => {
@@ -255,6 +297,28 @@ const findNobody = ((hostname: string, _options: unknown, callback: (error: Erro
   const details = { code: "ENOTFOUND", syscall: "getaddrinfo", hostname };
   setImmediate(callback, Object.assign(new Error(`getaddrinfo ENOTFOUND ${hostname}`), details));
 }) as typeof dns.lookup;
+
+/** A resolver that plays a script. Only the host it calls alive is one on which our servers listen. */
+function resolveAs(...script: readonly ("fails" | "never" | "dead" | "alive")[]): typeof dns.lookup {
+  let asked = 0;
+  return ((hostname: string, options: { all?: boolean }, callback: (...result: readonly unknown[]) => void) => {
+    const step = script[asked++];
+    if (step === "never") return;
+    const details = { code: "EAI_AGAIN", syscall: "getaddrinfo", hostname };
+    const address = step === "alive" ? "127.0.0.1" : "127.0.0.2";
+    setTimeout(() => {
+      if (step === "fails") callback(Object.assign(new Error(`getaddrinfo EAI_AGAIN ${hostname}`), details));
+      else if (options.all === true) callback(null, [{ address, family: 4 }]);
+      else callback(null, address, 4);
+    }, 50);
+  }) as typeof dns.lookup;
+}
+
+/** Answers as it should be, on a connection that it does not keep. */
+const answerAndClose: Behaviour = (socket) => {
+  const head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+  socket.end(`${head}content-length: ${String(TOKENS.length)}\r\n\r\n${TOKENS}`);
+};
 
 /** A server with a certificate of its own making; what it would answer is never asked for. */
 async function openSecureServer(): Promise<{ port: number; connections(): number; close(): Promise<void> }> {

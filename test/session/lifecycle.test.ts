@@ -221,12 +221,14 @@ async function runProgram(
   answers: readonly { readonly status: number; readonly delayMs?: number }[],
   onReady?: (child: ChildProcess) => void,
 ): Promise<Ended & { readonly requests: number }> {
+  const isReadyWhenAsked = mode === "in flight" || mode === "never answered";
   let requests = 0;
   const server = createServer((request, response) => {
     request.resume();
     const { status, delayMs = 0 } = answers[Math.min(requests, answers.length - 1)] ?? { status: 500 };
     requests += 1;
-    if (mode === "in flight") child.emit("ready");
+    if (isReadyWhenAsked) child.emit("ready");
+    if (delayMs === Infinity) return;
     setTimeout(() => {
       response.writeHead(status, { "content-type": "application/json" });
       const tokens = { access_token: "second-token", refresh_token: "second-refresh", token_type: "Bearer" };
@@ -241,7 +243,7 @@ async function runProgram(
   child.once("ready", () => onReady?.(child));
   child.stdout.on("data", (data: Buffer) => {
     output += data.toString();
-    if (mode !== "in flight" && /^ready$/m.test(output)) child.emit("ready");
+    if (!isReadyWhenAsked && /^ready$/m.test(output)) child.emit("ready");
   });
   child.stderr.on("data", (data: Buffer) => (errors += data.toString()));
   const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
@@ -255,6 +257,9 @@ async function runProgram(
 }
 
 const terminate = (child: ChildProcess): void => void child.kill("SIGTERM");
+
+/** Not by the signal, and with the exit code that the program set itself. */
+const OWN_END = { code: 7, signal: null };
 
 describe("real processes (R-07, R-72)", () => {
   test("R-07 a started manager does not keep the process alive", async () => {
@@ -286,24 +291,31 @@ describe("real processes (R-07, R-72)", () => {
 
   test("R-72 SIGTERM, idle", async () => {
     const ended = await runProgram("idle, stopped by a signal", [], terminate);
-    expect(ended).toMatchObject({ code: 0, errors: "", lines: ["ready", "closed 0"] });
+    expect(ended).toMatchObject({ ...OWN_END, errors: "", lines: ["ready", "closed 0"] });
   });
 
   test("R-72 SIGTERM in backoff: nothing more is sent", async () => {
     const ended = await runProgram("in backoff", [{ status: 502 }], terminate);
-    expect(ended).toMatchObject({ code: 0, errors: "", requests: 1 });
+    expect(ended).toMatchObject({ ...OWN_END, errors: "", requests: 1 });
     expect(ended.lines).toEqual(expect.arrayContaining(["manager_closed", "closed 0"]));
   });
 
   test("R-72 SIGTERM in flight: the answer is saved first", async () => {
     const ended = await runProgram("in flight", [{ status: 200, delayMs: 700 }], terminate);
-    expect(ended).toMatchObject({ code: 0, errors: "", requests: 1 });
+    expect(ended).toMatchObject({ ...OWN_END, errors: "", requests: 1 });
     expect(ended.lines).toEqual(expect.arrayContaining(["saved", "second-token", "closed 0"]));
   });
 
   test("R-72 SIGTERM in save: it is finished, although the store keeps nothing alive", async () => {
     const ended = await runProgram("in save", [{ status: 200 }], terminate);
-    expect(ended).toMatchObject({ code: 0, errors: "", requests: 1 });
+    expect(ended).toMatchObject({ ...OWN_END, errors: "", requests: 1 });
     expect(ended.lines).toEqual(expect.arrayContaining(["ready", "saved", "closed 0"]));
+  });
+
+  test("R-72 SIGTERM in flight, never answered: close ends before the deadline does, and the process by itself", async () => {
+    const ended = await runProgram("never answered", [{ status: 200, delayMs: Infinity }], terminate);
+    expect(ended).toMatchObject({ ...OWN_END, errors: "", requests: 1 });
+    expect(ended.lines.at(0)).toBe("closed 0");
+    expect(ended.lines.at(-1)).toBe("manager_closed");
   });
 });

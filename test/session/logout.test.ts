@@ -1,5 +1,6 @@
+import type { OAuthClient } from "warehouse-oauth";
 import { describe, expect, test } from "vitest";
-import { HOUR, follow, gate, openScene, run } from "./scene.ts";
+import { HOUR, follow, gate, issuedAt, openScene, run } from "./scene.ts";
 import type { Scene } from "./scene.ts";
 
 /** BigQuery has a revocation endpoint; this one rotates, too, so there is a late token to revoke. */
@@ -303,6 +304,28 @@ describe("R-73 a login during a refresh", () => {
     expect(scene.store.stored()?.tokens?.refreshToken).toBe(tokens.refreshToken);
   });
 
+  test("S-047 an abort while it is revoked detaches the caller: it is told of, and revoked all the same", async () => {
+    const scene = await openRotating();
+    const { refreshToken } = scene.store.stored()?.tokens ?? {};
+    const answer = gate();
+    scene.fake.fail({ at: "revoke", kind: "hold", until: answer.until });
+    const abort = new AbortController();
+    const revoking = follow(scene.session.revoke({ signal: abort.signal }));
+    await scene.clock.advance(100);
+    abort.abort("left");
+    await scene.clock.advance(0);
+    expect(revoking.error).toBe("left");
+    expect(scene.heard()).toContain("revoked");
+    expect(await scene.session.status()).toEqual({ state: "revoked" });
+    const closed = follow(scene.manager.close());
+    await scene.clock.advance(0);
+    expect(closed.state).toBe("pending");
+    answer.open();
+    await scene.clock.advance(0);
+    expect(closed.state).toBe("fulfilled");
+    expect(revokedTokens(scene)).toContain(await digest(refreshToken ?? ""));
+  });
+
   test("R-73 a login lets go of what could not be saved: its lease, its timer, its tokens", async () => {
     const scene = await openScene();
     await scene.clock.advance(HOUR);
@@ -318,16 +341,95 @@ describe("R-73 a login during a refresh", () => {
     expect((await run(scene.clock, scene.session.refresh())).state).toBe("fulfilled");
   });
 
-  test("R-73 a config change in the middle: the corrected secret is used for the next request", async () => {
+  test("R-73 a config change after a refresh that failed: the corrected secret is used for the next request", async () => {
     const scene = await openScene();
-    const wrong = scene.fake.register({ clientId: scene.client.clientId, clientSecret: "another" });
-    expect(wrong.connectionId).toBe(scene.client.connectionId);
+    const corrected = scene.fake.register({ clientId: scene.client.clientId, clientSecret: "another" });
+    expect(corrected.connectionId).toBe(scene.client.connectionId);
     await scene.clock.advance(HOUR);
     // The registry knows the new secret only; a manager that was given the old client fails, with the new one not.
     const before = await run(scene.clock, scene.session.getAccessToken());
     expect(before.error).toMatchObject({ code: "client_auth_failed" });
-    const session = scene.manager.session(wrong as never, { subject: "ada" });
+    const session = scene.manager.session(corrected as never, { subject: "ada" });
     expect((await run(scene.clock, session.getAccessToken())).state).toBe("fulfilled");
     expect(scene.store.stored()).toMatchObject({ state: "active", generation: 2 });
+  });
+});
+
+describe("R-73 another secret during a refresh", () => {
+  /** Ada's refresh waits at the server, Grace's for the one place there is; then the secret is another one. */
+  async function openChange(arm: (scene: Scene, until: Promise<void>) => void) {
+    const scene = await openScene({ manager: { concurrency: { atOnce: 1 } } });
+    const login = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
+    const hers = await scene.manager.save(scene.client, { subject: "grace" }, login);
+    await scene.clock.advance(HOUR);
+    const answer = gate();
+    arm(scene, answer.until);
+    const ada = follow(scene.session.getAccessToken());
+    await scene.clock.advance(100);
+    const grace = follow(hers.getAccessToken());
+    await scene.clock.advance(100);
+    // From here on the server knows the new secret only.
+    const { clientId, connectionId } = scene.client;
+    const corrected = scene.fake.register({ clientId, clientSecret: "another" }) as unknown as OAuthClient;
+    expect(corrected.connectionId).toBe(connectionId);
+    const session = scene.manager.session(corrected, { subject: "ada" });
+    return { scene, answer, ada, grace, hers, session };
+  }
+
+  /** Status and refresh token of each refresh, as the server saw it. */
+  const sent = (scene: Scene): readonly (readonly [unknown, string | undefined])[] =>
+    scene.refreshes().map(({ status, parameters }) => [status, parameters["refresh_token"]]);
+
+  test("R-73 the one in the air is kept and joined, the one in the line is sent with the new secret, each once", async () => {
+    const { scene, answer, ada, grace, hers, session } = await openChange(({ fake }, until) =>
+      fake.fail({ at: "token", kind: "hold", until }),
+    );
+    expect(sent(scene)).toHaveLength(1);
+    const joined = follow(session.getAccessToken());
+    await scene.clock.advance(100);
+    answer.open();
+    await scene.clock.advance(1_000);
+    // Two logins came before.
+    expect(ada.value).toBe(issuedAt(scene, 2).access_token);
+    expect(joined.value).toBe(ada.value);
+    expect(grace.state).toBe("fulfilled");
+    expect(sent(scene).map(([status]) => status)).toEqual([200, 200]);
+    expect(scene.fake.grants.map(({ revoked, refreshes }) => [revoked, refreshes])).toEqual([
+      [false, 1],
+      [false, 1],
+    ]);
+    expect(await session.status()).toMatchObject({ state: "active", generation: 2 });
+    expect(await hers.status()).toMatchObject({ state: "active", generation: 2 });
+
+    expect((await run(scene.clock, session.refresh())).state).toBe("fulfilled");
+    expect(sent(scene).map(([status]) => status)).toEqual([200, 200, 200]);
+    expect(new Set(sent(scene).map(([, token]) => token)).size).toBe(3);
+    expect(scene.heard().filter((type) => type === "refresh_retried" || type === "refresh_failed")).toEqual([]);
+    expect(scene.store.stored()?.intent).toBeUndefined();
+  });
+
+  test("R-73 the one in the air is refused for the old secret: not repeated with it, nothing lost, the next has the new one", async () => {
+    let arrived = 0;
+    const { scene, answer, ada, grace, session } = await openChange(({ answers }, until) =>
+      answers.push(async () => {
+        arrived += 1;
+        await until;
+        return Response.json({ error: "invalid_client" }, { status: 401 });
+      }),
+    );
+    answer.open();
+    await scene.clock.advance(1_000);
+    expect(ada.error).toMatchObject({ code: "client_auth_failed" });
+    expect(grace.state).toBe("fulfilled");
+    expect(arrived).toBe(1);
+    expect(sent(scene).map(([status]) => status)).toEqual([200]);
+    expect((await run(scene.clock, session.getAccessToken())).state).toBe("fulfilled");
+    expect(sent(scene).map(([status]) => status)).toEqual([200, 200]);
+    expect(scene.fake.grants.map(({ revoked, refreshes }) => [revoked, refreshes])).toEqual([
+      [false, 1],
+      [false, 1],
+    ]);
+    expect(await session.status()).toMatchObject({ state: "active", generation: 2 });
+    expect(scene.heard()).not.toContain("circuit_opened");
   });
 });

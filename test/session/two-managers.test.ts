@@ -116,29 +116,41 @@ describe("two managers on one store are two processes", () => {
     expect(scene.refreshes()).toHaveLength(1);
   });
 
-  test("R-25 R-45 a process that dies with a request on its way: the next one waits for its lease, tries once, lives", async () => {
-    const scene = await openScene();
-    const mortal = mortalStore(scene.store);
-    const dying = scene.process({ store: mortal.store });
-    await scene.clock.advance(HOUR);
-    scene.answers.push(() => Promise.reject(new TypeError("fetch failed")));
-    follow(dying.session.getAccessToken());
-    const announced = scene.store.hold("intent", "after");
-    await announced.reached;
-    mortal.kill();
-    announced.open();
-    await scene.clock.advance(0);
-    scene.answers.length = 0;
-    expect(scene.store.stored()?.intent).toMatchObject({ attempts: 1 });
-    const early = await run(scene.clock, scene.session.getAccessToken(), 1_000);
-    expect(early.error).toMatchObject({ retryable: true });
-    await scene.clock.advance(40_000);
-    const token = await run(scene.clock, scene.session.getAccessToken());
-    expect(token.state).toBe("fulfilled");
-    expect(scene.store.stored()).toMatchObject({ state: "active" });
-    expect(scene.store.stored()?.intent).toBeUndefined();
-    expect(scene.fake.grants[0]?.revoked).toBe(false);
-  });
+  for (const [name, refreshRotation, isProcessed] of [
+    ["not worked on", "single-use", false],
+    ["worked on, by a server that takes the old token again", "rotates", true],
+  ] as const) {
+    test(`R-25 R-45 a process dies while the server has its request, ${name}: the next one waits, tries once, lives`, async () => {
+      const scene = await openScene({ refreshRotation });
+      const mortal = mortalStore(scene.store);
+      const dying = scene.process({ store: mortal.store });
+      await scene.clock.advance(HOUR);
+      const arrived: string[] = [];
+      scene.answers.push(async (request) => {
+        arrived.push(new URLSearchParams(await request.clone().text()).get("refresh_token") ?? "");
+        if (isProcessed) await scene.fake.fetch(request);
+        return new Promise<never>(() => undefined);
+      });
+      const lost = follow(dying.session.getAccessToken());
+      await scene.clock.advance(1_000);
+      expect(arrived).toEqual([scene.login.refreshToken]);
+      expect(scene.refreshes()).toHaveLength(isProcessed ? 1 : 0);
+      mortal.kill();
+      expect(scene.store.stored()?.intent).toMatchObject({ attempts: 1 });
+
+      const early = await run(scene.clock, scene.session.getAccessToken(), 1_000);
+      expect(early.error).toMatchObject({ retryable: true });
+      expect(scene.refreshes()).toHaveLength(isProcessed ? 1 : 0);
+      await scene.clock.advance(40_000);
+      const token = await run(scene.clock, scene.session.getAccessToken());
+      expect(token.value).toBe(scene.issued.at(-1)?.access_token);
+      expect(scene.refreshes()).toHaveLength(isProcessed ? 2 : 1);
+      expect(scene.store.stored()).toMatchObject({ state: "active", generation: 2 });
+      expect(scene.store.stored()?.intent).toBeUndefined();
+      expect(scene.fake.grants[0]?.revoked).toBe(false);
+      expect(lost.value).toBeUndefined();
+    });
+  }
 
   test("R-25 S-045 a process that dies with the answer unsaved: the next one finds rotation_lost", async () => {
     const scene = await openScene();
