@@ -47,7 +47,9 @@ const store: TokenStore = {
 const LONG_BACKOFF = { random: () => 0.999, retry: { baseDelayMs: 20_000, maxDelayMs: 20_000, totalMs: 60_000 } };
 const manager = new TokenManager({ store, ...(mode === "in backoff" && LONG_BACKOFF) });
 const now = Date.now();
-const isFresh = mode === "idle" || mode === "idle, stopped by a signal";
+const isFresh = mode === "idle" || mode === "idle, stopped by a signal" || mode === "put to sleep";
+/** So short that it is due, and over, while the process sleeps. */
+const lifetimeMs = mode === "put to sleep" ? 4_000 : HOUR;
 const session = await manager.save(
   client,
   { subject: "ada" },
@@ -55,8 +57,8 @@ const session = await manager.save(
     accessToken: "first-token",
     refreshToken: "first-refresh-token",
     tokenType: "Bearer",
-    obtainedAt: isFresh ? now : now - HOUR,
-    expiresAt: isFresh ? now + HOUR : now,
+    obtainedAt: isFresh ? now : now - lifetimeMs,
+    expiresAt: isFresh ? now + lifetimeMs : now,
     scopes: [],
     scopesAssumed: false,
     connectionId: client.connectionId,
@@ -64,6 +66,10 @@ const session = await manager.save(
 );
 manager.on("refresh_retried", () => {
   say("ready");
+});
+manager.on("refresh_succeeded", () => {
+  // A little later: a second refresh would come by then.
+  if (mode === "put to sleep") setTimeout(() => process.kill(process.pid, "SIGTERM"), 1_000);
 });
 manager.start();
 

@@ -306,6 +306,15 @@ describe("real processes (R-07, R-72)", () => {
     expect(ended.lines).toEqual(expect.arrayContaining(["saved", "second-token", "closed 0"]));
   });
 
+  test("R-59 R-09 SIGSTOP until the token has ended, SIGCONT: one refresh at the wake, asked by nobody", async () => {
+    const sleepWell = (child: ChildProcess): void => {
+      child.kill("SIGSTOP");
+      setTimeout(() => child.kill("SIGCONT"), 6_000);
+    };
+    const ended = await runProgram("put to sleep", [{ status: 200 }], sleepWell);
+    expect(ended).toMatchObject({ ...OWN_END, errors: "", requests: 1, lines: ["ready", "saved", "closed 0"] });
+  });
+
   test("R-72 SIGTERM in save: it is finished, although the store keeps nothing alive", async () => {
     const ended = await runProgram("in save", [{ status: 200 }], terminate);
     expect(ended).toMatchObject({ ...OWN_END, errors: "", requests: 1 });
