@@ -68,7 +68,7 @@ export class HttpBrowser {
         const { status, headers } = response;
         return { url, status, headers, html: await response.text(), redirects };
       }
-      void response.body?.cancel();
+      response.body?.cancel().catch(() => undefined);
       redirects.push(url);
       url = new URL(location, url);
       form = undefined;

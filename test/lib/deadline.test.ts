@@ -1,26 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { manualClock } from "warehouse-oauth/testing";
-import type { ManualClock } from "warehouse-oauth/testing";
 import type { Clock } from "../../src/lib/clock.ts";
 import { setDeadline } from "../../src/lib/deadline.ts";
-
-/** A clock whose timers fire late, by what the process was held up. */
-function heldUp(clock: ManualClock, ms: number): Clock {
-  let at = 0;
-  return {
-    now: () => clock.now() + at,
-    monotonic: () => clock.monotonic() + at,
-    setTimer: (callback, delayMs, options) =>
-      clock.setTimer(
-        () => {
-          at = ms;
-          callback();
-        },
-        delayMs,
-        options,
-      ),
-  };
-}
+import { heldUp } from "./held-up-clock.ts";
 
 describe("setDeadline", () => {
   test("calls once when the time is over", async () => {
@@ -38,8 +20,10 @@ describe("setDeadline", () => {
   test("R-63 a process that was held up reads on first", async () => {
     const clock = manualClock();
     let calls = 0;
-    setDeadline(heldUp(clock, 21), 1_000, () => (calls += 1));
-    await clock.advance(1_000);
+    const machine = heldUp(clock);
+    setDeadline(machine, 1_000, () => (calls += 1));
+    await clock.advance(999);
+    await machine.block(22); // by now it is 21 ms late
     expect(calls).toBe(0);
     await clock.advance(249);
     expect(calls).toBe(0);
@@ -50,8 +34,10 @@ describe("setDeadline", () => {
   test("a little late is as good as in time", async () => {
     const clock = manualClock();
     let calls = 0;
-    setDeadline(heldUp(clock, 20), 1_000, () => (calls += 1));
-    await clock.advance(1_000);
+    const machine = heldUp(clock);
+    setDeadline(machine, 1_000, () => (calls += 1));
+    await clock.advance(999);
+    await machine.block(21);
     expect(calls).toBe(1);
   });
 
@@ -59,8 +45,10 @@ describe("setDeadline", () => {
     const clock = manualClock();
     let calls = 0;
     setDeadline(clock, 1_000, () => (calls += 1))();
-    const cancel = setDeadline(heldUp(clock, 5_000), 1_000, () => (calls += 1));
-    await clock.advance(1_100);
+    const machine = heldUp(clock);
+    const cancel = setDeadline(machine, 1_000, () => (calls += 1));
+    await machine.block(5_000);
+    await clock.advance(100);
     cancel();
     await clock.advance(10_000);
     expect(calls).toBe(0);

@@ -2,8 +2,10 @@ import { TokenManager } from "warehouse-oauth";
 import type { SessionEvent, TokenSession } from "warehouse-oauth";
 import { fakeDatabricks, manualClock } from "warehouse-oauth/testing";
 import { describe, expect, test } from "vitest";
-import { HOUR, follow, gate, heldUp, openScene, run, issuedAt } from "./scene.ts";
-import type { HeldUpClock, Scene } from "./scene.ts";
+import { heldUp } from "../lib/held-up-clock.ts";
+import type { HeldUpClock } from "../lib/held-up-clock.ts";
+import { HOUR, follow, gate, openScene, run, issuedAt } from "./scene.ts";
+import type { Scene } from "./scene.ts";
 
 describe("answers that say no", () => {
   for (const status of [500, 502, 504] as const) {
