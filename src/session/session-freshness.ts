@@ -1,4 +1,4 @@
-import type { TokenSet } from "../core/index.ts";
+import type { OAuthClient, TokenSet } from "../core/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { SessionRecord } from "./record.ts";
 import { expiringFrom, freshnessOf } from "./refresh-policy.ts";
@@ -147,28 +147,16 @@ export class SessionFreshness {
     const { record } = entry;
     if (record?.tokens === undefined) return [];
     const now = this.#clock.now();
-    const { refreshExpiresAt } = record.tokens;
+    const { loginAt, tokens } = record;
+    const { refreshExpiresAt } = tokens;
+    const from = refreshTokenFrom(entry.connection.client.warehouse, { loginAt, tokens, before });
     const ends = [
-      { what: "refresh_token", from: this.#refreshTokenFrom(entry, record.tokens, before), endsAt: refreshExpiresAt },
-      { what: "absolute_session", from: record.loginAt, endsAt: this.absoluteEndOf(entry) },
+      { what: "refresh_token", from, endsAt: refreshExpiresAt },
+      { what: "absolute_session", from: loginAt, endsAt: this.absoluteEndOf(entry) },
     ] as const;
     return ends.flatMap(({ what, from, endsAt }) =>
       endsAt !== undefined && now >= expiringFrom(from, endsAt) ? [{ what, endsAt }] : [],
     );
-  }
-
-  /** When the life of the refresh token began: at the login, or when it was last prolonged, as far as anybody can tell. */
-  #refreshTokenFrom({ connection, record }: SessionEntry, tokens: TokenSet, before: TokenSet | undefined): number {
-    const { refreshTokenLifetimeMs, refreshExtends } = connection.client.warehouse;
-    const { obtainedAt, refreshExpiresAt = Infinity, refreshExpiresAssumed } = tokens;
-    const loginAt = record?.loginAt ?? obtainedAt;
-    if (refreshExpiresAssumed && refreshTokenLifetimeMs !== undefined) {
-      return Math.max(loginAt, refreshExpiresAt - refreshTokenLifetimeMs);
-    }
-    // Read for the first time, it may have been prolonged a moment ago; the next refresh tells.
-    const isProlonged =
-      before === undefined ? refreshExtends !== "never" : before.refreshExpiresAt !== refreshExpiresAt;
-    return isProlonged ? obtainedAt : loginAt;
   }
 
   /** Whether a refresh of this session is known to kill the access token that is in use. */
@@ -188,6 +176,24 @@ export class SessionFreshness {
   #hashShareOf({ localKey }: SessionEntry): number {
     return parseInt(this.#hash(localKey).slice(0, 8), 16) / 0xffff_ffff;
   }
+}
+
+/** When the life of the refresh token began: at the login, or when it was last prolonged, as far as anybody can tell. */
+function refreshTokenFrom(
+  { refreshTokenLifetimeMs, refreshExtends = "never" }: OAuthClient["warehouse"],
+  {
+    loginAt,
+    tokens,
+    before,
+  }: { readonly loginAt: number; readonly tokens: TokenSet; readonly before: TokenSet | undefined },
+): number {
+  const { obtainedAt, refreshExpiresAt = Infinity, refreshExpiresAssumed } = tokens;
+  if (refreshExpiresAssumed && refreshTokenLifetimeMs !== undefined) {
+    return Math.max(loginAt, refreshExpiresAt - refreshTokenLifetimeMs);
+  }
+  // Read for the first time, it may have been prolonged a moment ago; the next refresh tells.
+  const isProlonged = before === undefined ? refreshExtends !== "never" : before.refreshExpiresAt !== refreshExpiresAt;
+  return isProlonged ? obtainedAt : loginAt;
 }
 
 /** Whether anything but a person can get the next token. */

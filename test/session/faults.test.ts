@@ -4,6 +4,7 @@ import { fakeDatabricks, manualClock } from "warehouse-oauth/testing";
 import { describe, expect, test } from "vitest";
 import { heldUp } from "../lib/held-up-clock.ts";
 import type { HeldUpClock } from "../lib/held-up-clock.ts";
+import { thrownBy } from "./acme-room.ts";
 import { HOUR, follow, gate, openScene, run, issuedAt } from "./scene.ts";
 import type { Scene } from "./scene.ts";
 
@@ -365,6 +366,7 @@ describe("listeners (R-74, S-104)", () => {
       await scene.clock.advance(1_000);
       expect(closed).toHaveLength(1);
       expect(await closed[0]).toEqual({ unsaved: [] });
+      expect(await thrownBy(() => scene.session.getAccessToken())).toMatchObject({ code: "manager_closed" });
       const kept = isSaved ? issuedAt(scene, 1).refresh_token : scene.login.refreshToken;
       expect(scene.store.stored()).toMatchObject({ tokens: { refreshToken: kept } });
       expect(scene.refreshes()).toHaveLength(type === "refresh_started" ? 0 : 1);

@@ -59,6 +59,7 @@ test("S-047 status tells of a logout elsewhere, and does without a store that is
   const read: TokenStore["read"] = (key, options) =>
     isDown ? Promise.reject(new Error("down")) : inner.read(key, options);
   const [here, there] = [open({ read }), open()];
+  const events = eventsOf(here);
   const session = await here.save(server.client, { subject: "ada" }, server.tokens());
   await clock.advance(MINUTE);
   isDown = true;
@@ -66,9 +67,23 @@ test("S-047 status tells of a logout elsewhere, and does without a store that is
   isDown = false;
   await there.session(server.client, { subject: "ada" }).forget();
   expect((await session.status()).state).toBe("revoked");
+  expect(events.map(({ type }) => type)).toEqual(["tokens_issued"]); // above all no refresh that was adopted
   isDown = true;
   await clock.advance(HOUR);
   expect(await thrownBy(() => open({ read }).session(server.client, { subject: "ada" }).status())).toMatchObject({
     code: "store_unavailable",
   });
+});
+
+test("R-40 an abort ends the wait for a second look at the store, too", async () => {
+  let hangs = false;
+  const read: TokenStore["read"] = (key, options) => (hangs ? new Promise(() => undefined) : inner.read(key, options));
+  const session = await open({ read }).save(server.client, { subject: "ada" }, server.tokens());
+  await clock.advance(MINUTE);
+  hangs = true;
+  const controller = new AbortController();
+  const asked = thrownBy(() => session.status({ signal: controller.signal }));
+  await clock.advance(1);
+  controller.abort("bored");
+  expect(await asked).toBe("bored");
 });

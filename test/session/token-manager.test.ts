@@ -988,6 +988,17 @@ describe("refresh by key", () => {
     expect(await manager.refresh(session.key)).toMatchObject({ state: "active", generation: 3 });
   });
 
+  test("R-32 its caller waits, so what fails once is tried again at once", async () => {
+    const manager = open();
+    const session = await login(manager);
+    await clock.advance(500 * SECOND);
+    server.answer = (_call, n) => (n === 1 ? refused("temporarily_unavailable", 503) : success("access-2"));
+    const asked = manager.refresh(session.key);
+    await clock.advance(5 * SECOND);
+    expect(await asked).toMatchObject({ state: "active", generation: 2 });
+    expect(server.calls).toHaveLength(2);
+  });
+
   test("keys that are none, or nobody's", async () => {
     const manager = open();
     expect(await thrownBy(() => manager.refresh("ada"))).toMatchObject({ code: "config_invalid", option: "key" });

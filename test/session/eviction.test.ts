@@ -1,0 +1,54 @@
+// Sessions that leave memory when nobody uses them, and their handles, which do not.
+import { expect, test } from "vitest";
+import { HOUR, issuedAt, openScene, run } from "./scene.ts";
+
+test("an idle session leaves memory; its handle comes back, with what the store has", async () => {
+  const scene = await openScene();
+  scene.manager.start();
+  await scene.clock.advance(5 * HOUR);
+  const other = scene.process();
+  const theirs = await run(scene.clock, other.session.getAccessToken());
+  expect((await run(scene.clock, scene.session.getAccessToken())).value).toBe(theirs.value);
+  expect((await scene.session.status()).state).toBe("active");
+});
+
+test("S-047 a handle from before the eviction gives out nothing after a logout through another", async () => {
+  const scene = await openScene({ durable: false, accessTokenLifetimeMs: 24 * HOUR });
+  await scene.clock.advance(2 * HOUR);
+  for (let user = 0; user < 5; user++) scene.manager.session(scene.client, { subject: `user-${String(user)}` });
+  const fresh = scene.manager.session(scene.client, { subject: "ada" });
+  await fresh.forget();
+  expect(scene.session.peek()).toBeUndefined();
+  const token = await run(scene.clock, scene.session.getAccessToken());
+  expect(token.error).toMatchObject({ code: "reauthorization_required" });
+});
+
+for (const started of [true, false]) {
+  test(`R-24 tokens that are not saved keep their session in memory, ${started ? "started" : "stopped"}`, async () => {
+    const scene = await openScene({ manager: { refresh: { idleMs: 60_000 } } });
+    if (started) scene.manager.start();
+    await scene.clock.advance(HOUR);
+    scene.store.fail("tokens", Infinity);
+    await run(scene.clock, scene.session.getAccessToken());
+    for (let user = 0; user < 20; user++) {
+      await scene.clock.advance(61_000);
+      scene.manager.session(scene.client, { subject: `user-${String(user)}` });
+    }
+    expect(scene.session.peek()).toBe(issuedAt(scene, 1).access_token);
+    expect(await scene.manager.close()).toEqual({ unsaved: [scene.session.key] });
+  });
+}
+
+test("R-24 what no store would take is saved once one does, however long nobody used it", async () => {
+  const scene = await openScene({ manager: { refresh: { idleMs: 60_000 } } });
+  scene.manager.start();
+  await scene.clock.advance(HOUR);
+  scene.store.fail("tokens", Infinity);
+  await run(scene.clock, scene.session.getAccessToken());
+  await scene.clock.advance(300_000);
+  for (let user = 0; user < 5; user++) scene.manager.session(scene.client, { subject: `user-${String(user)}` });
+  scene.store.heal();
+  await scene.clock.advance(60_000);
+  expect(scene.store.stored()?.tokens?.refreshToken).toBe(issuedAt(scene, 1).refresh_token);
+  expect(await scene.manager.close()).toEqual({ unsaved: [] });
+});
