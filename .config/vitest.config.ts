@@ -50,12 +50,13 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: ["test/package/**", "test/runtimes/**", "test/drivers/**"],
           setupFiles: ["test/fast-check.setup.ts"],
+          isolate: false, // modules here keep nothing that a test could leave behind, and loading them anew for each file takes long
           testTimeout: HANG_MS,
           hookTimeout: HANG_MS,
           typecheck: {
             enabled: true,
             include: ["test/**/*.test-d.ts"],
-            tsconfig: "./tsconfig.json",
+            tsconfig: ".config/tsconfig.type-tests.json",
             ignoreSourceErrors: true, // `npm run typecheck` reports those; here only the type tests count
           },
         },

@@ -1,9 +1,9 @@
 // `npm run test:nodes`: the tests of the code and the demo, once under each pinned Node. Last line: "N passed, N failed".
-import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { pinnedNodes, versionOf } from "./pinned-nodes.mjs";
+import { runCommand } from "./run-command.mjs";
 
-const here = fileURLToPath(new URL(".", import.meta.url));
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const demo = "node_modules/.cache/warehouse-oauth/demo.mjs";
 /** Rooms whose tests spend their time in servers and clients that others wrote, and in processes of their own. */
@@ -11,29 +11,18 @@ const OTHERS = ["fleet", "stores", "jobs", "services", "examples", "package", "r
 /** With `SHORT=1` these are left out, too: they take half of the time, and no other part of the platform than the rest. */
 const LONG = ["core/canary", "session/background", "session/due-sessions", "session/model", "session/token-manager"];
 
-/** A suite that hangs must not hang the build machine. */
-const LIMIT_MS = 3_600_000;
-
 // What there is on this machine is used, nothing is demanded.
 const { REQUIRE_SERVICES: _, ...withoutServices } = process.env;
 
-const wanted = process.argv.slice(2);
-const majors = wanted.length > 0 ? wanted : ["22", "24", "26"];
-const npm = (args, cwd) => execFileSync("npm", args, { cwd, stdio: "inherit" });
-
-if (process.platform !== "linux" || process.arch !== "x64") {
-  console.error("the pinned binaries are for Linux on x64; elsewhere run `npm test` under each Node by hand");
-  process.exit(1);
-}
-if (!majors.every((major) => existsSync(`${here}node_modules/node-${major}/bin/node`))) npm(["ci"], here);
+const folders = pinnedNodes(process.argv.slice(2));
 const built = run("npm", ["run", "-s", "demo:build"]);
 if (built.status !== 0) console.error(`the demo cannot be built\n${built.output}`);
 
 let passed = 0;
 let failed = 0;
-for (const major of majors) {
-  const node = `${here}node_modules/node-${major}/bin/node`;
-  const version = execFileSync(node, ["--version"], { encoding: "utf8" }).trim();
+for (const folder of folders) {
+  const node = `${folder}/node`;
+  const version = versionOf(folder);
 
   const suite = run(node, [
     "node_modules/vitest/vitest.mjs",
@@ -67,12 +56,5 @@ function listTests() {
 }
 
 function run(command, args) {
-  const { status, stdout, stderr, error } = spawnSync(command, args, {
-    cwd: root,
-    encoding: "utf8",
-    timeout: LIMIT_MS,
-    maxBuffer: 1 << 28,
-    env: { ...withoutServices, NO_COLOR: "1", FORCE_COLOR: "0" },
-  });
-  return { status, output: `${stdout ?? ""}${stderr ?? ""}${error ? String(error) : ""}` };
+  return runCommand(command, args, { cwd: root, env: withoutServices });
 }
