@@ -16,7 +16,6 @@ const SAME_WAIT_MS = 1_000;
 export function waitForFlight(clock: Clock, flight: Flight, signal: AbortSignal | undefined): Promise<string> {
   const { promise } = flight;
   if (promise === undefined) throw new TypeError("unreachable: a flight without a promise");
-  if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
   return signal === undefined ? boundedWait(clock, flight, promise) : abortable(promise, signal);
 }
 

@@ -6,7 +6,7 @@ import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { HOUR, MINUTE, SECOND, acmeServer, eventsOf, storeWith, success, thrownBy } from "./acme-room.ts";
 import type { AcmeServer } from "./acme-room.ts";
-import { follow } from "./scene.ts";
+import { follow, gate } from "./scene.ts";
 
 let clock: ManualClock;
 let server: AcmeServer;
@@ -52,6 +52,40 @@ test("R-12 a refresh of another process is told of when it is found by looking a
   await clock.advance(0);
   expect(await session.getAccessToken()).toBe("access-1");
   expect(events.map(({ type }) => type)).toEqual(["refresh_adopted"]);
+});
+
+test("R-12 looking again tells of nothing where nobody refreshed, nor where somebody signed in for the first time", async () => {
+  const [here, there] = [open(), open()];
+  const events = eventsOf(here);
+  const session = here.session(server.client, { subject: "ada" });
+  expect((await session.status()).state).toBe("absent");
+  await clock.advance(31 * SECOND);
+  await there.save(server.client, { subject: "ada" }, server.tokens());
+  expect((await session.status()).state).toBe("active");
+  await clock.advance(31 * SECOND);
+  expect((await session.status()).state).toBe("active");
+  expect(events).toEqual([]);
+});
+
+test("R-47 a login here counts, whatever a copy that lags behind said meanwhile", async () => {
+  const slow = gate();
+  let reads = 0;
+  const read: TokenStore["read"] = async () => {
+    reads += 1;
+    if (reads === 2) await slow.until;
+    return undefined;
+  };
+  const manager = open({ read });
+  const session = manager.session(server.client, { subject: "ada" });
+  expect((await session.status()).state).toBe("absent");
+  await clock.advance(MINUTE);
+  const looked = follow(session.status());
+  await clock.advance(0);
+  await manager.save(server.client, { subject: "ada" }, server.tokens());
+  slow.open();
+  await clock.advance(3 * SECOND);
+  expect(looked.value).toMatchObject({ state: "active" });
+  expect(session.peek()).toBe("access-0");
 });
 
 test("S-047 status tells of a logout elsewhere, and does without a store that is down", async () => {

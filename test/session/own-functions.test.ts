@@ -1,5 +1,5 @@
 // Functions of the application: they are slow, and fail, and nothing was sent by then. Requirements.
-import { beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test, vi } from "vitest";
 import { TokenManager, memoryStore } from "warehouse-oauth";
 import type { OAuthClient, TokenSession, TokenStore } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
@@ -62,6 +62,19 @@ describe("a secret that cannot be had", () => {
     await clock.advance(1);
     expect(healed.value).toBe("access-1");
     expect((await session.status()).state).toBe("active");
+  });
+
+  test("without rotation there is nothing to take back: the store is not written to", async () => {
+    const still = acmeServer(clock);
+    const write = vi.fn<TokenStore["write"]>((key, record, options) => inner.write(key, record, options));
+    const client = still.register("vault-client", { clientSecret: () => Promise.reject(new Error("vault sealed")) });
+    const tokens = still.tokens({ connectionId: client.connectionId });
+    const session = await open({ write }).save(client, { subject: "ada" }, tokens);
+    await clock.advance(600 * SECOND);
+    const caller = follow(session.getAccessToken());
+    await clock.advance(SECOND);
+    expect(caller.error).toEqual(new Error("vault sealed"));
+    expect(write).toHaveBeenCalledTimes(1); // the login
   });
 
   test("R-12 R-22 a refresh token that is found dead after it is dead, and not lost", async () => {

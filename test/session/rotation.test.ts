@@ -684,6 +684,22 @@ describe("answered dead", () => {
     expect(scene.heard()).not.toContain("rotation_lost");
   });
 
+  test("R-23 what was found of one refresh token is not said of the next one", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    // The first is lost: its answer never came, and the repeat was refused.
+    scene.fake.fail({ at: "token", kind: "drop", when: "after" });
+    scene.store.fail("dead");
+    await run(scene.clock, scene.session.getAccessToken());
+    const tokens = await scene.fake.issueTokens({ client: scene.client });
+    await scene.manager.save(scene.client, { subject: "ada" }, tokens);
+    await scene.clock.advance(HOUR);
+    scene.fake.revokeGrants();
+    const second = await run(scene.clock, scene.session.getAccessToken());
+    expect(second.error).toMatchObject({ code: "reauthorization_required", reason: "refresh_token_dead" });
+    expect(scene.heard()).not.toContain("rotation_lost");
+  });
+
   test("S-045 interaction_required is no lost rotation", async () => {
     const scene = await openScene();
     await scene.clock.advance(HOUR);
