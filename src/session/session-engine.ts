@@ -311,7 +311,7 @@ export class SessionEngine {
     } finally {
       entry.flight = undefined;
       this.#flying.delete(entry);
-      if (!this.closed) this.scheduler.schedule(entry, this.freshness.dueAtOf(entry));
+      this.scheduler.schedule(entry, this.freshness.dueAtOf(entry));
     }
   }
 

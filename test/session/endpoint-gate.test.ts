@@ -153,6 +153,7 @@ describe("R-31 one pause for all sessions", () => {
     const gate = open();
     (await ask(gate).granted).failed(down());
     (await ask(gate).granted).failed("not even an error");
+    (await ask(gate).granted).failed(Object.assign(new Error("of the application"), { retryAfterMs: 5_000 }));
     expect(gate.waitMs(true)).toBe(0);
   });
 

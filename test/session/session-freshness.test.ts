@@ -279,6 +279,12 @@ describe("what a store is told", () => {
     });
   });
 
+  test("without a refresh token, where no person is needed: due", () => {
+    const entry = session({ refreshToken: undefined } as never);
+    entry.obtain = () => Promise.reject(new Error("not asked here"));
+    expect(timesOf(entry).dueAt).toBeCloseTo(clock.now() + 480_000, -1);
+  });
+
   test("a refresh token that has ended is kept another day, not dropped at once", () => {
     expect(timesOf(session({ refreshExpiresAt: clock.now() - 5 * DAY })).deleteAfter).toBe(clock.now() + DAY);
   });
