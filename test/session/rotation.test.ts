@@ -700,6 +700,14 @@ describe("answered dead", () => {
     expect(scene.heard()).not.toContain("rotation_lost");
   });
 
+  test("R-21 that a server rotates is not forgotten with a new login", async () => {
+    const scene = await openScene();
+    await run(scene.clock, scene.session.refresh());
+    expect(scene.store.stored()?.rotates).toBe(true);
+    await scene.manager.save(scene.client, { subject: "ada" }, await scene.fake.issueTokens({ client: scene.client }));
+    expect(scene.store.stored()?.rotates).toBe(true);
+  });
+
   test("S-045 interaction_required is no lost rotation", async () => {
     const scene = await openScene();
     await scene.clock.advance(HOUR);
