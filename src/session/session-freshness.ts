@@ -148,10 +148,9 @@ export class SessionFreshness {
     if (record?.tokens === undefined) return [];
     const now = this.#clock.now();
     const { loginAt, tokens } = record;
-    const { refreshExpiresAt } = tokens;
-    const from = refreshTokenFrom(entry.connection.client.warehouse, { loginAt, tokens, before });
+    const begunAt = refreshTokenFrom(entry.connection.client.warehouse, { loginAt, tokens, before });
     const ends = [
-      { what: "refresh_token", from, endsAt: refreshExpiresAt },
+      { what: "refresh_token", from: begunAt, endsAt: tokens.refreshExpiresAt },
       { what: "absolute_session", from: loginAt, endsAt: this.absoluteEndOf(entry) },
     ] as const;
     return ends.flatMap(({ what, from, endsAt }) =>
