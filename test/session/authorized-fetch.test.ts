@@ -1,11 +1,11 @@
 import { TokenManager, createClient, defineWarehouse, importTokens } from "warehouse-oauth";
-import type { Fetch, TokenSession, WarehouseDefinition } from "warehouse-oauth";
+import type { Clock, Fetch, TokenSession, WarehouseDefinition } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { describe, expect, test, vi } from "vitest";
 import { fetchAuthorized } from "../../src/session/authorized-fetch.ts";
 import type { FetchContext } from "../../src/session/authorized-fetch.ts";
-import { HOUR, follow, gate, openScene, run } from "./scene.ts";
+import { HOUR, follow, gate, holdingTimers, openScene, run } from "./scene.ts";
 import type { SceneOptions } from "./scene.ts";
 
 /** A body that never comes, and whether it was let go. */
@@ -40,6 +40,29 @@ interface Sent {
   readonly headers: Headers;
   readonly body: Uint8Array;
   readonly redirect: RequestRedirect;
+}
+
+/** A session whose token is refused, and whose refresh fails. */
+function refusing(
+  clock: Clock,
+  refuse: () => Response,
+  definition: Partial<WarehouseDefinition<object>> = {},
+): FetchContext {
+  const warehouse = defineWarehouse({
+    id: "acme",
+    issuer: "https://login.acme.example",
+    tokenEndpoint: "https://login.acme.example/token",
+    grants: ["refresh_token"],
+    apiOrigins: [API],
+    ...definition,
+  });
+  return {
+    warehouse,
+    clock,
+    fetch: () => Promise.resolve(refuse()),
+    getAccessToken: ({ rejected }) =>
+      rejected === undefined ? Promise.resolve("a") : Promise.reject(new Error("down")),
+  };
 }
 
 /** A warehouse of our own whose API plays a script; its token endpoint gives token-2, token-3 and so on. */
@@ -270,23 +293,25 @@ describe("R-04 refused tokens", () => {
 
   test("R-04 the refresh fails: the refused answer is let go", async () => {
     const { body, isCancelled } = stalledBody();
-    const clock = manualClock();
-    const warehouse = defineWarehouse({
-      id: "acme",
-      issuer: "https://login.acme.example",
-      tokenEndpoint: "https://login.acme.example/token",
-      grants: ["refresh_token"],
-      apiOrigins: [API],
-    });
-    const context: FetchContext = {
-      warehouse,
-      clock,
-      fetch: () => Promise.resolve(new Response(body, { status: 401 })),
-      getAccessToken: ({ rejected }) =>
-        rejected === undefined ? Promise.resolve("a") : Promise.reject(new Error("down")),
-    };
+    const context = refusing(manualClock(), () => new Response(body, { status: 401 }));
     await expect(fetchAuthorized(context, "/query")).rejects.toThrow("down");
     expect(isCancelled()).toBe(true);
+  });
+
+  test("R-55 while a refusal is read, somebody waits: the process must not end", async () => {
+    const { watch, pending } = holdingTimers();
+    let heldBy = 0;
+    const isTokenRejected = ({ status }: { readonly status: number }): boolean => status === 401;
+    const pull = (controller: ReadableStreamDefaultController): void => {
+      heldBy = pending();
+      controller.close();
+    };
+    const body = new ReadableStream({ pull }, { highWaterMark: 0 });
+    const refuse = (): Response => new Response(body, { status: 401 });
+    const context = refusing(watch(manualClock()), refuse, { isTokenRejected });
+    await expect(fetchAuthorized(context, "/query")).rejects.toThrow("down");
+    expect(heldBy).toBe(1);
+    expect(pending()).toBe(0);
   });
 
   test("R-55 an answer that stalls is judged by what came of it, and stays the caller's", async () => {

@@ -302,3 +302,26 @@ describe("proactive refresh", () => {
     expect(await scene.session.getAccessToken()).toBe(scene.issued.at(-1)?.access_token);
   });
 });
+
+describe("start and stop", () => {
+  test("R-11 stop: nothing by itself, everything when asked; start again", async () => {
+    const scene = await openScene();
+    scene.manager.start();
+    scene.manager.start();
+    scene.manager.stop();
+    scene.manager.stop();
+    await scene.clock.advance(HOUR - 1_000);
+    expect(scene.refreshes()).toHaveLength(0);
+    expect((await run(scene.clock, scene.session.refresh())).state).toBe("fulfilled");
+    scene.manager.start();
+    await scene.clock.advance(HOUR - 1_000);
+    expect(scene.refreshes()).toHaveLength(2);
+  });
+
+  test("R-11 without start nothing happens by itself", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(24 * HOUR);
+    expect(scene.refreshes()).toHaveLength(0);
+    expect(scene.store.steps.filter((step) => step === "read").length).toBeLessThanOrEqual(1);
+  });
+});

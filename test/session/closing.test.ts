@@ -1,22 +1,180 @@
 // What `close` waits for and leaves behind: requirements R-11, R-72.
 import { beforeEach, describe, expect, test } from "vitest";
 import { TokenManager, memoryStore } from "warehouse-oauth";
-import type { TokenSession, TokenStore } from "warehouse-oauth";
+import type { Clock, TokenSession, TokenStore } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { HOUR, SECOND, acmeServer, storeWith, success } from "./acme-room.ts";
 import type { AcmeServer } from "./acme-room.ts";
-import { follow, gate } from "./scene.ts";
+import { follow, gate, holdingTimers, issuedAt, openScene, run } from "./scene.ts";
+import type { HoldingTimers } from "./scene.ts";
+
+describe("with a whole fake warehouse", () => {
+  test("R-11 idempotent: the same answer, however often and however early", async () => {
+    const scene = await openScene();
+    const first = scene.manager.close();
+    expect(scene.manager.close()).toBe(first);
+    expect(await first).toEqual({ unsaved: [] });
+    expect(await scene.process().manager.close()).toEqual({ unsaved: [] });
+  });
+
+  test("R-11 after it nothing begins: SessionClosedError", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    await scene.manager.close();
+    const closed = { code: "manager_closed", retryable: false, action: "none" };
+    expect((await run(scene.clock, scene.session.getAccessToken())).error).toMatchObject(closed);
+    await expect(scene.session.refresh()).rejects.toMatchObject(closed);
+    await expect(scene.session.revoke()).rejects.toMatchObject(closed);
+    await expect(scene.session.fetch("/api")).rejects.toMatchObject(closed);
+    await expect(scene.manager.refresh(scene.session.key)).rejects.toMatchObject(closed);
+    await expect(scene.manager.save(scene.client, { subject: "ada" }, scene.login)).rejects.toMatchObject(closed);
+    expect(() => {
+      scene.manager.start();
+    }).toThrow(expect.objectContaining(closed) as Error);
+    expect(scene.refreshes()).toHaveLength(0);
+  });
+
+  test("R-11 after it a token at hand is not handed out either, nor what a last refresh brought", async () => {
+    const closed = { code: "manager_closed" };
+    const scene = await openScene();
+    expect((await run(scene.clock, scene.session.getAccessToken())).state).toBe("fulfilled");
+    const refreshed = follow(scene.session.refresh());
+    await scene.manager.close();
+    await expect(scene.session.getAccessToken()).rejects.toMatchObject(closed);
+    await scene.clock.advance(1_000);
+    expect(refreshed.state).not.toBe("pending");
+    await expect(scene.session.getAccessToken()).rejects.toMatchObject(closed);
+  });
+
+  test("R-72 in flight: what was sent is waited for and saved; the caller gets its token", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    const answer = gate();
+    scene.fake.fail({ at: "token", kind: "hold", until: answer.until });
+    const caller = follow(scene.session.getAccessToken());
+    await scene.clock.advance(0);
+    const closing = follow(scene.manager.close());
+    await scene.clock.advance(1_000);
+    expect(closing.state).toBe("pending");
+    answer.open();
+    await scene.clock.advance(0);
+    expect(closing.value).toEqual({ unsaved: [] });
+    expect(caller.value).toBe(issuedAt(scene, 1).access_token);
+    expect(scene.store.stored()?.tokens?.refreshToken).toBe(issuedAt(scene, 1).refresh_token);
+    expect(await scene.store.takeLease(1_000)).toBeDefined();
+  });
+
+  test("R-72 in flight for longer than the drain: close ends, the announcement stays as a trace", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    scene.fake.fail({ at: "token", kind: "hold", until: new Promise(() => undefined) });
+    follow(scene.session.getAccessToken());
+    await scene.clock.advance(0);
+    const closing = follow(scene.manager.close({ drainMs: 2_000 }));
+    await scene.clock.advance(1_900);
+    expect(closing.state).toBe("pending");
+    await scene.clock.advance(200);
+    expect(closing.state).toBe("fulfilled");
+    expect(scene.store.stored()?.intent).toBeDefined();
+  });
+
+  test("R-72 in save: waited for", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    const saving = scene.store.hold("tokens");
+    const caller = follow(scene.session.getAccessToken());
+    await saving.reached;
+    const closing = follow(scene.manager.close());
+    await scene.clock.advance(100);
+    expect(closing.state).toBe("pending");
+    saving.open();
+    await scene.clock.advance(0);
+    expect(closing.value).toEqual({ unsaved: [] });
+    expect(caller.state).toBe("fulfilled");
+  });
+
+  test("R-72 in backoff: the caller is told at once, nothing is sent any more", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    scene.fake.fail({ at: "token", kind: "status", status: 429, retryAfter: "7", times: Infinity });
+    const caller = follow(scene.session.getAccessToken());
+    await scene.clock.advance(1_000);
+    const closing = follow(scene.manager.close());
+    await scene.clock.advance(0);
+    expect(caller.error).toMatchObject({ code: "manager_closed" });
+    expect(closing.value).toEqual({ unsaved: [] });
+    await scene.clock.advance(HOUR);
+    expect(scene.refreshes()).toHaveLength(1);
+    expect(scene.heard()).not.toContain("refresh_failed");
+  });
+
+  test("R-72 sent, and then answered with what would be repeated: it is not, and close does not wait for the wait", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    const answer = gate();
+    scene.answers.push(async () => {
+      await answer.until;
+      return new Response(null, { status: 429, headers: { "retry-after": "7" } });
+    });
+    const caller = follow(scene.session.getAccessToken());
+    await scene.clock.advance(0);
+    const closing = follow(scene.manager.close());
+    await scene.clock.advance(0);
+    answer.open();
+    await scene.clock.advance(10);
+    expect(closing.value).toEqual({ unsaved: [] });
+    expect(caller.state).toBe("rejected");
+    expect(scene.refreshes()).toHaveLength(0);
+  });
+
+  for (const step of ["read", "lease", "intent"] as const) {
+    for (const when of ["before", "after"] as const) {
+      test(`R-11 ${when} ${step}: nothing is sent, close gives back the lease and takes back the announcement`, async () => {
+        const scene = await openScene();
+        await scene.clock.advance(HOUR);
+        const point = scene.store.hold(step, when);
+        const caller = follow(scene.session.getAccessToken());
+        await point.reached;
+        const closing = follow(scene.manager.close());
+        await scene.clock.advance(0);
+        expect(closing.state).toBe("pending");
+        point.open();
+        await scene.clock.advance(2_500);
+        expect(closing.state).toBe("fulfilled");
+        expect(caller.error).toMatchObject({ code: "manager_closed" });
+        expect(scene.refreshes()).toHaveLength(0);
+        expect(scene.store.stored()?.intent).toBeUndefined();
+        expect(await scene.store.takeLease(1_000)).toBeDefined();
+      });
+    }
+  }
+
+  test("R-11 while waiting for a busy lease: the caller is told at once", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    await scene.store.takeLease(HOUR);
+    const caller = follow(scene.session.getAccessToken());
+    await scene.clock.advance(1_000);
+    await scene.manager.close();
+    await caller.promise;
+    expect(caller.error).toMatchObject({ code: "manager_closed" });
+  });
+});
 
 const { signal } = new AbortController();
 
 let clock: ManualClock;
+let timers: HoldingTimers;
+let watched: Clock;
 let server: AcmeServer;
 let inner: TokenStore;
 
 beforeEach(() => {
   clock = manualClock();
-  server = acmeServer(clock, { refreshRotation: "single-use" });
+  timers = holdingTimers();
+  watched = timers.watch(clock);
+  server = acmeServer(watched, { refreshRotation: "single-use" });
   inner = memoryStore({ clock });
 });
 
@@ -26,7 +184,7 @@ async function waiting(changes: Partial<TokenStore> = {}): Promise<{
   readonly session: TokenSession;
   readonly answer: () => void;
 }> {
-  const manager = new TokenManager({ clock, store: storeWith(clock, changes, inner) });
+  const manager = new TokenManager({ clock: watched, store: storeWith(clock, changes, inner) });
   const session = await manager.save(server.client, { subject: "ada" }, server.tokens());
   const answered = gate();
   server.answer = async () => {
@@ -65,7 +223,7 @@ describe("leases", () => {
     expect(isReleased).toBe(true);
   });
 
-  test("R-72 an answer after the drain that cannot be saved: its caller gets it, and the lease is given back", async () => {
+  test("R-72 an answer after the drain that cannot be saved: its caller gets it, the lease is given back, no timer stays", async () => {
     let isDown = false;
     const write: TokenStore["write"] = (key, record, options) =>
       isDown ? Promise.reject(new Error("down")) : inner.write(key, record, options);
@@ -79,13 +237,14 @@ describe("leases", () => {
     answer();
     await clock.advance(0);
     expect(caller.value).toBe("access-1");
+    expect(timers.pending()).toBe(0);
     await clock.advance(SECOND);
     expect(await isFree(session)).toBe(true);
   });
 });
 
 test("R-11 close while sessions of a process that is gone are taken up: asks for no client any more", async () => {
-  const gone = new TokenManager({ clock, store: storeWith(clock, {}, inner) });
+  const gone = new TokenManager({ clock: watched, store: storeWith(clock, {}, inner) });
   for (let n = 0; n < 30; n++) {
     await gone.save(server.client, { subject: `user-${String(n)}` }, server.tokens());
   }
@@ -93,7 +252,7 @@ test("R-11 close while sessions of a process that is gone are taken up: asks for
   await clock.advance(HOUR);
   let asked = 0;
   const manager = new TokenManager({
-    clock,
+    clock: watched,
     store: storeWith(clock, {}, inner),
     async resolveClient() {
       asked += 1;

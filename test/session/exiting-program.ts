@@ -1,4 +1,4 @@
-// A program of its own, for tests of how a process ends: bundled and run by lifecycle.test.ts.
+// A program of its own, for tests of how a process ends: bundled and run by exiting-programs.test.ts.
 // Arguments: what it does, and where its token endpoint is.
 import { TokenManager, createClient, defineWarehouse, importTokens, memoryStore } from "warehouse-oauth";
 import type { TokenStore } from "warehouse-oauth";

@@ -250,4 +250,47 @@ describe("a session that nobody used for an hour (R-07)", () => {
     expect(room.server.calls).toHaveLength(1);
     expect(isKnown(room)).toBe(true);
   });
+
+  describe("and that others pass by, who come in", () => {
+    const others = ({ engine, server }: Room): void => {
+      for (const subject of ["grace", "joan"]) {
+        engine.directory.entryOf(engine.directory.connectionOf(server.client), { subject });
+      }
+    };
+    const oneDay = { expiresAt: manualClock().now() + DAY };
+
+    test("R-07 its time comes now: it is taken off the list of due sessions before it leaves memory", async () => {
+      const room = await open({}, oneDay);
+      room.engine.scheduler.start();
+      await room.clock.advance(HOUR + 1);
+      others(room);
+      expect(isKnown(room)).toBe(true);
+      await room.clock.advance(1);
+      expect(room.written).toHaveLength(1);
+      expect(room.written[0]).not.toHaveProperty("dueAt");
+      expect(isKnown(room)).toBe(false);
+      expect(room.server.calls).toHaveLength(0);
+    });
+
+    test("R-07 with a manager that was not started it leaves memory and the queue", async () => {
+      const room = await open({}, oneDay);
+      expect(room.entry.slot).toBeDefined();
+      await room.clock.advance(HOUR + 1);
+      others(room);
+      expect(isKnown(room)).toBe(false);
+      expect(room.entry.slot).toBeUndefined();
+    });
+
+    test("R-07 it stays if it is kept alive", async () => {
+      const refreshExpiresAt = manualClock().now() + 10 * DAY;
+      const room = await open(
+        { refresh: { keepAlive: true } },
+        { ...oneDay, refreshExpiresAt },
+        { refreshExtends: "on-use" },
+      );
+      await room.clock.advance(HOUR + 1);
+      others(room);
+      expect(isKnown(room)).toBe(true);
+    });
+  });
 });

@@ -1,9 +1,8 @@
 // What can come between a save and its record: other writers, late tries, the end. DESIGN 6, requirements.
-import type { Clock, TokenManager, TokenSession, TokenStore } from "warehouse-oauth";
-import type { ManualClock } from "warehouse-oauth/testing";
+import type { TokenManager, TokenSession, TokenStore } from "warehouse-oauth";
 import { describe, expect, test } from "vitest";
 import { fingerprintOf } from "../../src/session/record.ts";
-import { HOUR, follow, gate, issuedAt, openScene, run } from "./scene.ts";
+import { HOUR, follow, gate, holdingTimers, issuedAt, openScene, run } from "./scene.ts";
 import type { Outcome, Scene, SceneOptions } from "./scene.ts";
 
 /** An announcement by another process. */
@@ -14,32 +13,6 @@ const theirs = {
   attempts: 1,
   fingerprint: "0",
 };
-
-/** Counts the timers that keep a program from ending. */
-function holdingTimers(): { readonly watch: (clock: ManualClock) => Clock; readonly pending: () => number } {
-  const pending = new Set<object>();
-  const watch = (clock: ManualClock): Clock => ({
-    now: () => clock.now(),
-    monotonic: () => clock.monotonic(),
-    setTimer(callback, delayMs, options) {
-      const timer = {};
-      if (options?.keepAlive === true) pending.add(timer);
-      const cancel = clock.setTimer(
-        () => {
-          pending.delete(timer);
-          callback();
-        },
-        delayMs,
-        options,
-      );
-      return () => {
-        pending.delete(timer);
-        cancel();
-      };
-    },
-  });
-  return { watch, pending: () => pending.size };
-}
 
 /** Another process, at a store whose writes of new tokens are done as told. */
 function processWriting(

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { HOUR, follow, gate, openScene, run, saveElsewhere, issuedAt } from "./scene.ts";
+import { HOUR, follow, gate, holdingTimers, openScene, run, saveElsewhere, issuedAt } from "./scene.ts";
 
 describe("a store that fails under a save (R-24, R-69)", () => {
   for (const times of [1, 5]) {
@@ -249,7 +249,8 @@ describe("reads that lag behind (R-47)", () => {
   });
 
   test("R-47 a copy that lags for longer is asked for 2 s, then memory is used", async () => {
-    const scene = await openScene();
+    const timers = holdingTimers();
+    const scene = await openScene({ watch: timers.watch });
     await run(scene.clock, scene.session.refresh());
     await scene.clock.advance(60_000);
     scene.store.lag(Infinity, 1);
@@ -257,6 +258,7 @@ describe("reads that lag behind (R-47)", () => {
     const status = follow(scene.session.status());
     await scene.clock.advance(1_999);
     expect(status.state).toBe("pending");
+    expect(timers.pending()).toBe(1); // a program that awaits the status must not end here
     await scene.clock.advance(1);
     expect(status.value).toMatchObject({ state: "active", generation: 2 });
     expect(scene.store.steps.slice(before)).toEqual(Array<string>(21).fill("read"));

@@ -170,6 +170,37 @@ export function gate(): { readonly until: Promise<void>; readonly open: () => vo
   };
 }
 
+/** Counts the timers that keep a program from ending. */
+export interface HoldingTimers {
+  readonly watch: (clock: ManualClock) => Clock;
+  readonly pending: () => number;
+}
+
+export function holdingTimers(): HoldingTimers {
+  const pending = new Set<object>();
+  const watch = (clock: ManualClock): Clock => ({
+    now: () => clock.now(),
+    monotonic: () => clock.monotonic(),
+    setTimer(callback, delayMs, options) {
+      const timer = {};
+      if (options?.keepAlive === true) pending.add(timer);
+      const cancel = clock.setTimer(
+        () => {
+          pending.delete(timer);
+          callback();
+        },
+        delayMs,
+        options,
+      );
+      return () => {
+        pending.delete(timer);
+        cancel();
+      };
+    },
+  });
+  return { watch, pending: () => pending.size };
+}
+
 /** Another process refreshes and saves, without our server or the lease knowing of it. */
 export async function saveElsewhere({ store, clock }: Scene): Promise<void> {
   const { generation = 0, tokens } = store.stored() ?? {};

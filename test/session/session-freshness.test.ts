@@ -327,6 +327,21 @@ describe("endings", () => {
     ).toEqual(["refresh_token", "absolute_session"]);
   });
 
+  test("where the end was assumed, the life began that long before it, but not before the login", async () => {
+    const definition = { refreshTokenLifetimeMs: 20 * DAY, refreshExtends: "on-rotation" } as const;
+    const end = { refreshExpiresAt: clock.now() + 10 * DAY, refreshExpiresAssumed: true };
+    const prolonged = session(end, definition, { loginAt: clock.now() - 15 * DAY });
+    const young = session(end, definition, { loginAt: clock.now() - 5 * DAY });
+    const saidOf = (entry: SessionEntry): number => freshness().endingsOf(entry).length;
+    // A tenth of 15 days.
+    await clock.advance(8.5 * DAY - 1);
+    expect([saidOf(prolonged), saidOf(young)]).toEqual([1, 0]);
+    await clock.advance(1);
+    expect(saidOf(young)).toBe(1);
+    const began = session({ ...end, obtainedAt: clock.now() }, definition, { loginAt: clock.now() - 30 * DAY });
+    expect(saidOf(began)).toBe(1);
+  });
+
   test("nothing ends without tokens", () => {
     expect(freshness().endingsOf(entryOf(acmeServer(clock).client))).toEqual([]);
   });

@@ -557,6 +557,8 @@ describe("R-61 lifetimes as they come (S-035)", () => {
   test("expires_in 0: handed to who waits, and the next asks again; the guard ends a loop of callers", async () => {
     server.expiresIn = 0;
     const manager = open({ refresh: { maxPerHour: 5 } });
+    const paused: unknown[] = [];
+    manager.on("rate_limited", ({ retryAfterMs }) => paused.push(retryAfterMs));
     const session = await manager.save(server.client, { subject: "ada" }, server.tokens({ expiresAt: clock.now() }));
     for (let time = 1; time <= 5; time++) {
       expect(await session.getAccessToken()).toBe(`access-${String(time)}`);
@@ -564,6 +566,7 @@ describe("R-61 lifetimes as they come (S-035)", () => {
     }
     const error = await thrownBy(() => session.getAccessToken());
     expect(error).toMatchObject({ code: "refresh_limit_reached", retryAfterMs: 715_000 });
+    expect(paused).toEqual([715_000]);
     expect(server.calls).toHaveLength(5);
   });
 
