@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { SmallestFirst } from "./smallest-first.ts";
 import { alias } from "./vitest.config.ts";
 
 /** A test that a mutant leaves waiting has failed; each takes less than a second where nothing is changed. */
@@ -18,10 +19,9 @@ export default defineConfig({
         ? [`test/${room}/*.test.ts`, "test/lib/*.test.ts"]
         : tests.split(",").map((name) => `test/${room}/${name}.test.ts`),
     // They drive every flow, and so would run for every mutant: the canary, the model, and real sockets and processes.
-    exclude: ["canary", "model", "faults-on-a-socket", "background", "lifecycle"].map(
-      (name) => `test/*/${name}.test.ts`,
-    ),
+    exclude: ["canary", "model", "faults-on-a-socket", "exiting-programs"].map((name) => `test/*/${name}.test.ts`),
     testTimeout: HANG_MS,
+    sequence: { sequencer: SmallestFirst },
     isolate: false, // loading the same modules for each file takes longer than most tests
     setupFiles: ["test/fast-check.setup.ts", ".config/mutation.setup.ts"],
   },
