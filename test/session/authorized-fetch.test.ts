@@ -474,6 +474,29 @@ describe("bodies", () => {
     expect((await response.text()).length).toBe(large);
   });
 
+  test("S-028 16 KB in all, however the answer is cut, and a character between two pieces is whole", async () => {
+    const pieces = new TextEncoder().encode("€".repeat(10_000));
+    const cut = (): ReadableStream<Uint8Array> => {
+      let at = 0;
+      return new ReadableStream({
+        pull(controller) {
+          controller.enqueue(pieces.subarray(at, (at += 10_000)));
+          if (at === pieces.length) controller.close();
+        },
+      });
+    };
+    const seen: string[] = [];
+    const { session } = await openApi([() => new Response(cut(), { status: 400 })], {
+      isTokenRejected: ({ bodyStart }) => {
+        seen.push(bodyStart);
+        return false;
+      },
+    });
+    const response = await session.fetch("/v1");
+    expect(seen).toEqual(["€".repeat(Math.floor((16 * 1024) / 3))]);
+    expect((await response.text()).length).toBe(10_000);
+  });
+
   test("S-028 a refusal without end is not read to its end", async () => {
     let pulled = 0;
     const endless = (): Response =>
