@@ -1,10 +1,11 @@
-import { TokenManager, createClient, defineWarehouse, importTokens } from "warehouse-oauth";
+import { TokenManager, createClient, importTokens } from "warehouse-oauth";
 import type { Clock, Fetch, TokenSession, WarehouseDefinition } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { describe, expect, test, vi } from "vitest";
 import { fetchAuthorized } from "../../src/session/authorized-fetch.ts";
 import type { FetchContext } from "../../src/session/authorized-fetch.ts";
+import { acme } from "./acme-room.ts";
 import { HOUR, follow, gate, holdingTimers, openScene, run } from "./scene.ts";
 import type { SceneOptions } from "./scene.ts";
 
@@ -42,22 +43,14 @@ interface Sent {
   readonly redirect: RequestRedirect;
 }
 
-/** A session whose token is refused, and whose refresh fails. */
+/** What `fetch` has of a session whose token is refused, and whose refresh fails. */
 function refusing(
   clock: Clock,
   refuse: () => Response,
   definition: Partial<WarehouseDefinition<object>> = {},
 ): FetchContext {
-  const warehouse = defineWarehouse({
-    id: "acme",
-    issuer: "https://login.acme.example",
-    tokenEndpoint: "https://login.acme.example/token",
-    grants: ["refresh_token"],
-    apiOrigins: [API],
-    ...definition,
-  });
   return {
-    warehouse,
+    warehouse: acme({ apiOrigins: [API], ...definition }),
     clock,
     fetch: () => Promise.resolve(refuse()),
     getAccessToken: ({ rejected }) =>
@@ -86,15 +79,7 @@ async function openApi(
     return step(one);
   };
   const clock = manualClock();
-  const warehouse = defineWarehouse({
-    id: "acme",
-    issuer: "https://login.acme.example",
-    tokenEndpoint: "https://login.acme.example/token",
-    grants: ["refresh_token"],
-    refreshRotation: "none",
-    apiOrigins: [API, "https://eu.acme.example:8443"],
-    ...definition,
-  });
+  const warehouse = acme({ apiOrigins: [API, "https://eu.acme.example:8443"], ...definition });
   const client = createClient({ warehouse, clientId: "client-1", clientSecret: "secret", clock, fetch });
   const manager = new TokenManager({ clock });
   const tokens = importTokens({
