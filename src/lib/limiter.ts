@@ -12,7 +12,8 @@ export type LimiterPriority = "foreground" | "background";
 export interface LimiterPlace {
   /**
    * Takes the turn to start if it has come, and gives 0; or gives the milliseconds after which to ask again. Places are
-   * given at the rate of starts, so it is 0, unless what came between place and start took one holder longer than another.
+   * given at the rate of starts, so it is 0, unless what came between place and start took one holder longer than another,
+   * or a pause has begun.
    */
   readonly takeTurn: () => number;
   /** Gives it back. Calling it again does nothing. */
@@ -231,7 +232,7 @@ export class Limiter {
 
   #takeTurn(): number {
     const now = this.#clock.monotonic();
-    const waitMs = this.#starts.nextAt() - now;
+    const waitMs = Math.max(this.#starts.nextAt(), this.#pausedUntil) - now;
     if (waitMs > 0) return waitMs;
     this.#starts.take(now);
     return 0;

@@ -129,11 +129,11 @@ export class EndpointGate {
         this.#circuit.succeeded();
       },
       failed: (error) => {
-        release();
-        // One "too many" is meant for all sessions of this client (requirements R-31).
+        // One "too many" is meant for all sessions of this client, the next in line among them (requirements R-31).
         if (OAuthError.is(error) && error.retryAfterMs !== undefined) {
           this.#limiter.pauseUntil(this.#clock.monotonic() + error.retryAfterMs);
         }
+        release();
         this.#circuit.failed(error, source);
       },
       abandon: () => {

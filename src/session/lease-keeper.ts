@@ -1,6 +1,9 @@
 import type { Clock } from "../lib/clock.ts";
 import type { Lease } from "./store.ts";
 
+/** A lease is not kept through waits longer than this. */
+export const MAX_WAIT_UNDER_LEASE_MS = 5_000;
+
 /** A lease is renewed when a third of its time is over: two renewals may fail before it ends. */
 const RENEW_SHARE = 1 / 3;
 

@@ -2,6 +2,7 @@ import { OAuthError, RateLimitError, StoreError } from "../core/index.ts";
 import { moveOn } from "./adoption.ts";
 import type { Place } from "./endpoint-gate.ts";
 import type { Flight } from "./flight.ts";
+import { MAX_WAIT_UNDER_LEASE_MS } from "./lease-keeper.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 import { Postponed } from "./postponed.ts";
 import { assertRenewable, awaitOrphan, awaitRest } from "./refresh-conditions.ts";
@@ -11,9 +12,6 @@ import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
 import { mayRotate } from "./session-freshness.ts";
 import { spend } from "./spend.ts";
-
-/** A lease is not kept through waits longer than this. */
-const MAX_WAIT_UNDER_LEASE_MS = 5_000;
 
 /** Waiting for somebody else's refresh: how often to look, and how long. */
 const LEASE_POLL_MS = 200;
@@ -132,6 +130,10 @@ async function takePlace(engine: SessionEngine, entry: SessionEntry, flight: Fli
   flight.waitsFor(request);
   try {
     return await request.granted;
+  } catch (error) {
+    // The line became longer while it stood there. Nobody waits for it, so nothing failed.
+    if (!flight.foreground && error instanceof RateLimitError) throw new Postponed(gate.waitMs(false), false);
+    throw error;
   } finally {
     flight.waitsFor(undefined);
   }

@@ -2,6 +2,7 @@ import { OAuthError, ReauthorizationRequiredError, StoreError, rescuedRefreshTok
 import { confirmDead } from "./dead-grant.ts";
 import type { Place } from "./endpoint-gate.ts";
 import type { Flight } from "./flight.ts";
+import { MAX_WAIT_UNDER_LEASE_MS } from "./lease-keeper.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 import { Postponed } from "./postponed.ts";
 import { attemptsOf, changeRecord, fingerprintOf } from "./record.ts";
@@ -117,9 +118,13 @@ async function takeBack(
   if (base !== undefined && mayRotate(entry) && entry.version === version) await engine.writeQuietly(entry, base);
 }
 
-/** Those whose announcements were written at the same moment leave one by one all the same (requirements R-65). */
+/**
+ * Those whose announcements were written at the same moment leave one by one all the same (requirements R-65), and none
+ * after the endpoint has asked for a pause (R-31).
+ */
 async function waitForTurn(engine: SessionEngine, flight: Flight, place: Place): Promise<void> {
   for (let waitMs = place.takeTurn(); waitMs > 0; waitMs = place.takeTurn()) {
+    if (waitMs > MAX_WAIT_UNDER_LEASE_MS) throw new Postponed(0, false);
     await engine.sleep(waitMs, { keepAlive: flight.foreground, signal: flight.cancel.signal });
   }
 }

@@ -537,6 +537,18 @@ describe("Limiter", () => {
     expect(waits()).toEqual([0, 100, 100, 100, 100]);
   });
 
+  it("R-31 a place whose holder comes to its start in a pause starts after it", async () => {
+    const { clock, limiter, ask } = setUp(UNLIMITED_RATE);
+    const asked = ask("a");
+    await settle();
+    limiter.pauseUntil(clock.monotonic() + 3_000);
+    expect(asked.takeTurn?.()).toBe(3_000);
+    await clock.advance(2_999);
+    expect(asked.takeTurn?.()).toBe(1);
+    await clock.advance(1);
+    expect(asked.takeTurn?.()).toBe(0);
+  });
+
   it("R-33 a place that starts when it is given does not wait", async () => {
     const { clock, limiter } = setUp({ atOnce: 10, perSecond: 20 });
     const waits: number[] = [];

@@ -143,6 +143,19 @@ describe("R-31 one pause for all sessions", () => {
     expect(await grantedOf([next])).toHaveLength(1);
   });
 
+  test("the next in line, and who has a place and is not off yet, among them", async () => {
+    const gate = open({ atOnce: 2, perSecond: 1_000 });
+    const asked = await ask(gate).granted;
+    const announcing = await ask(gate, { source: "bob" }).granted;
+    const next = ask(gate, { source: "carol" });
+    asked.failed(new RateLimitError("rate_limited", "slow", 7_000));
+    expect(await grantedOf([next])).toHaveLength(0);
+    expect(announcing.takeTurn()).toBe(7_000);
+    await clock.advance(7_000);
+    expect(await grantedOf([next])).toHaveLength(1);
+    expect(announcing.takeTurn()).toBe(0);
+  });
+
   test("so does that of a server that is down", async () => {
     const gate = open();
     (await ask(gate).granted).failed(new TransportError("server_unavailable", "x", { retryAfterMs: 3_000 }));

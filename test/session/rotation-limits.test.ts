@@ -41,6 +41,24 @@ async function paused(seconds: number, manager: SceneOptions["manager"] = {}): P
   return scene;
 }
 
+/** Another session has the only place, and is told to wait for a minute when it is let go. */
+async function holdsThePlace(
+  afterMs: number,
+): Promise<{ readonly scene: Scene; readonly hers: ReturnType<typeof gate> }> {
+  const scene = await openScene({ manager: { concurrency: { atOnce: 1 } } });
+  const grace = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
+  const session = await scene.manager.save(scene.client, { subject: "grace" }, grace);
+  await scene.clock.advance(afterMs);
+  const hers = gate();
+  scene.answers.push(async () => {
+    await hers.until;
+    return new Response("{}", { status: 429, headers: { "retry-after": "60" } });
+  });
+  await session.getAccessToken(); // refreshes behind its caller's back
+  await scene.clock.advance(0);
+  return { scene, hers };
+}
+
 test("R-21 R-62 while a refresh token rests, the store is left alone, too", async () => {
   const scene = await openScene();
   const lose = (): never => {
@@ -194,6 +212,33 @@ describe("the line of an endpoint (R-33)", () => {
     expect(scene.store.stored()).toMatchObject({ generation: 2 });
   });
 
+  test("R-31 a pause that begins while nobody waits for those in the line is none of their failures either", async () => {
+    const { scene, hers } = await holdsThePlace(HOUR - 400_000);
+    await scene.session.getAccessToken(); // behind its caller's back, too: it stands in line
+    await scene.clock.advance(1_000);
+    hers.open();
+    await scene.clock.advance(1_000);
+    expect(scene.heard().filter((type) => type === "refresh_failed")).toHaveLength(1); // hers
+    expect(await scene.store.takeLease(1)).toBeDefined();
+    scene.manager.start();
+    await scene.clock.advance(57_000);
+    expect(scene.refreshes()).toHaveLength(0);
+    await scene.clock.advance(90_000);
+    expect(scene.heard().filter((type) => type === "refresh_failed")).toHaveLength(1);
+    expect(scene.store.stored()).toMatchObject({ generation: 2 });
+  });
+
+  test("R-31 who begins to wait while it stands in line is told of the pause", async () => {
+    const { scene, hers } = await holdsThePlace(HOUR - 400_000);
+    await scene.session.getAccessToken();
+    await scene.clock.advance(1_000);
+    const refreshed = follow(scene.session.refresh());
+    await scene.clock.advance(0);
+    hers.open();
+    await scene.clock.advance(1_000);
+    expect(refreshed.error).toMatchObject({ code: "rate_limited" });
+  });
+
   test("R-33 up to 5 s in the line are waited for with the lease in hand", async () => {
     const scene = await paused(5);
     const refreshed = follow(scene.session.refresh());
@@ -204,8 +249,8 @@ describe("the line of an endpoint (R-33)", () => {
   });
 });
 
-/** Ten sessions whose announcements the store writes at the same moment. */
-async function announcedTogether(): Promise<{
+/** Ten sessions whose announcements the store writes at the same moment; `first` is the answer to the first request. */
+async function announcedTogether({ first }: { readonly first?: ResponseInit } = {}): Promise<{
   readonly scene: Scene;
   readonly lastSession: TokenSession;
   readonly callers: readonly Outcome<string>[];
@@ -221,6 +266,7 @@ async function announcedTogether(): Promise<{
   for (let index = 0; index < 9; index += 1) await logIn(`user${String(index)}`);
   const lastSession = await logIn("grace");
   await clock.advance(HOUR);
+  if (first !== undefined) scene.answers.push(() => new Response("{}", first));
   const writes = sessions.map(() => store.hold("intent"));
   const callers = sessions.map((session) => follow(session.getAccessToken()));
   await clock.advance(2_000);
@@ -251,6 +297,24 @@ describe("the turn to send (R-65)", () => {
     expect(callers[9]?.error).toMatchObject({ code: "reauthorization_required" });
     expect(scene.refreshes()).toHaveLength(9);
     expect(await lastSession.status()).toEqual({ state: "revoked" });
+  });
+
+  test("R-31 a pause before its turn: nothing is sent, callers are told, announcements are taken back", async () => {
+    const { scene, callers } = await announcedTogether({ first: { status: 429, headers: { "retry-after": "60" } } });
+    await scene.clock.advance(1_000);
+    expect(callers.map(({ error }) => error?.code)).toEqual(Array.from({ length: 10 }, () => "rate_limited"));
+    await scene.clock.advance(50_000);
+    expect(scene.refreshes()).toHaveLength(0);
+    expect(scene.store.stored()?.intent).toBeUndefined();
+  });
+
+  test("R-31 a short pause before its turn is waited for", async () => {
+    const { scene, callers } = await announcedTogether({ first: { status: 429, headers: { "retry-after": "2" } } });
+    await scene.clock.advance(1_900);
+    expect(scene.refreshes()).toHaveLength(0);
+    await scene.clock.advance(4_000);
+    expect(callers.map(({ state }) => state)).toEqual(Array.from({ length: 10 }, () => "fulfilled"));
+    expect(scene.refreshes()).toHaveLength(10);
   });
 
   test("R-65 R-11 a manager that closes before its turn takes the announcement back", async () => {
