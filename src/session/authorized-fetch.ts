@@ -1,5 +1,6 @@
-import { ConfigurationError } from "../core/index.ts";
+import { ConfigurationError, invalidArgument } from "../core/index.ts";
 import type { Clock, Fetch, Warehouse } from "../core/index.ts";
+import { abortable } from "../lib/abortable.ts";
 
 /** Most of a refused answer that is looked at. */
 const BODY_START_BYTES = 16 * 1024;
@@ -25,23 +26,27 @@ export interface FetchContext {
  * Sends a request with the token attached, to the warehouse only. A refused token is replaced and the request repeated
  * once, if its body can be sent again.
  *
- * @throws {@link ConfigurationError} `endpoint_not_allowed`, `config_invalid`; what getting a token throws; whatever
- * `fetch` throws.
+ * @throws {@link ConfigurationError} `endpoint_not_allowed`, `config_invalid`; TypeError `invalid_argument`; what getting a
+ * token throws; whatever `fetch` throws.
  */
 export async function fetchAuthorized(
   context: FetchContext,
   input: string | URL | Request,
   init: RequestInit = {},
 ): Promise<Response> {
-  const url = allowedUrl(context.warehouse, input);
-  const signal = init.signal ?? (input instanceof Request ? input.signal : undefined);
-  const waiting = signal === undefined ? {} : { signal };
-  const token = await context.getAccessToken(waiting);
-  const attempt = prepare(url, input, init);
+  // Read at once: who calls may use the same headers for the next request.
+  const attempt = prepare(allowedUrl(context.warehouse, input), input, init);
+  const getAccessToken = (options: { readonly rejected?: string }): Promise<string> => {
+    const { signal } = init;
+    if (signal !== undefined && signal !== null) return context.getAccessToken({ ...options, signal });
+    // Every Request has a signal, so it does not say that its caller sets limits to the wait.
+    return abortable(context.getAccessToken(options), attempt.init.signal ?? undefined);
+  };
+  const token = await getAccessToken({});
   const response = await send(context, attempt, token);
   if (response.status < 400 || !(await isTokenRejected(context, response))) return response;
 
-  const next = await context.getAccessToken({ ...waiting, rejected: token }).catch((error: unknown) => {
+  const next = await getAccessToken({ rejected: token }).catch((error: unknown) => {
     discard(response);
     throw error;
   });
@@ -61,6 +66,9 @@ interface Attempt {
 /** A token goes to the warehouse's own origins and nowhere else; a path is resolved against the first. */
 function allowedUrl({ apiOrigins }: Warehouse, input: string | URL | Request): URL {
   const [base] = apiOrigins;
+  if (typeof input !== "string" && !(input instanceof URL) && !(input instanceof Request)) {
+    throw invalidArgument("expected an address as a string or URL, or a Request of this platform");
+  }
   const text = input instanceof Request ? input.url : String(input);
   if (base === undefined) {
     throw new ConfigurationError(
@@ -71,7 +79,7 @@ function allowedUrl({ apiOrigins }: Warehouse, input: string | URL | Request): U
   }
   if (!URL.canParse(text, base)) throw new ConfigurationError("config_invalid", "the address is no URL", "input");
   const url = new URL(text, base);
-  if (!apiOrigins.includes(url.origin) || url.username !== "" || url.password !== "") {
+  if (!mayGetToken(apiOrigins, url)) {
     throw new ConfigurationError(
       "endpoint_not_allowed",
       `tokens of this warehouse go only to ${apiOrigins.join(", ")}; add an origin to "apiOrigins" if it is the warehouse's own`,
@@ -80,6 +88,14 @@ function allowedUrl({ apiOrigins }: Warehouse, input: string | URL | Request): U
   }
   return url;
 }
+
+/** A `blob:` address has the origin of its page, and is nothing that a warehouse answers. */
+function mayGetToken(apiOrigins: readonly string[], { origin, protocol, username, password }: URL): boolean {
+  return apiOrigins.includes(origin) && protocol !== "blob:" && username === "" && password === "";
+}
+
+/** What a Request says of how it is sent, where `init` does not. Its members are getters: spreading it copies none. */
+const REQUEST_MEMBERS = ["signal", "cache", "credentials", "redirect", "integrity", "keepalive"] as const;
 
 function prepare(url: URL, input: string | URL | Request, init: RequestInit): Attempt {
   const request = input instanceof Request ? input : undefined;
@@ -91,17 +107,15 @@ function prepare(url: URL, input: string | URL | Request, init: RequestInit): At
   const method = init.method ?? request?.method ?? "GET";
   const streams = isStream(body);
   const own: RequestInit & { duplex?: "half" } = {
-    ...(request !== undefined && {
-      signal: request.signal,
-      cache: request.cache,
-      credentials: request.credentials,
-      redirect: request.redirect,
-    }),
     ...init,
     method,
     ...(body !== undefined && { body }),
     ...(streams && { duplex: "half" }),
   };
+  for (const name of REQUEST_MEMBERS) {
+    const member = init[name] ?? request?.[name];
+    if (member !== undefined) Object.assign(own, { [name]: member });
+  }
   return { url, init: own, headers, repeatable: !streams };
 }
 
@@ -120,19 +134,19 @@ async function send({ warehouse, fetch }: FetchContext, attempt: Attempt, token:
     headers.set("authorization", `Bearer ${token}`);
     const response = await fetch(url, { ...attempt.init, headers, redirect: wanted === "error" ? "error" : "manual" });
     const location = REDIRECT_STATUSES.has(response.status) ? response.headers.get("location") : null;
-    const method = attempt.init.method ?? "GET";
-    const mayFollow = wanted === "follow" && (method === "GET" || method === "HEAD") && redirects < MAX_REDIRECTS;
+    const isSafe = /^(?:get|head)$/i.test(attempt.init.method ?? "GET");
+    const mayFollow = wanted === "follow" && isSafe && redirects < MAX_REDIRECTS;
     if (location === null || !mayFollow || !URL.canParse(location, url)) return response;
     const next = new URL(location, url);
     // Elsewhere the token has no business; the caller sees the redirect and decides.
-    if (!warehouse.apiOrigins.includes(next.origin)) return response;
+    if (!mayGetToken(warehouse.apiOrigins, next)) return response;
     discard(response);
     url = next;
   }
 }
 
 /** RFC 6750 §3.1: a token that lacks a scope is not a token that has ended. */
-const INSUFFICIENT_SCOPE = /\berror="?insufficient_scope\b/;
+const INSUFFICIENT_SCOPE = /\berror\s*=\s*"?insufficient_scope\b/i;
 
 async function isTokenRejected({ warehouse, clock }: FetchContext, response: Response): Promise<boolean> {
   const { status, headers } = response;

@@ -195,8 +195,8 @@ export class SessionEngine {
 
   #reportChanges(entry: SessionEntry, before: TokenSet | undefined, tokens: TokenSet): void {
     if (before !== undefined) {
-      const added = tokens.scopes.filter((scope) => !before.scopes.includes(scope));
-      const removed = before.scopes.filter((scope) => !tokens.scopes.includes(scope));
+      const added = Object.freeze(tokens.scopes.filter((scope) => !before.scopes.includes(scope)));
+      const removed = Object.freeze(before.scopes.filter((scope) => !tokens.scopes.includes(scope)));
       if (added.length + removed.length > 0) this.emit(entry, { type: "scopes_changed", added, removed });
     }
     for (const ending of this.#endings.take(entry, before)) this.emit(entry, { type: "expiring", ...ending });
@@ -330,11 +330,11 @@ export class SessionEngine {
   }
 
   /** Refreshes without anybody waiting, unless it failed a moment ago. */
-  flyInBackground(entry: SessionEntry): Promise<string> | undefined {
+  flyInBackground(entry: SessionEntry): Flight | undefined {
     if (entry.flight === undefined && this.clock.monotonic() < (entry.trouble?.retryAt ?? -Infinity)) return undefined;
-    const { promise } = this.fly(entry, "due", this.background === "none");
-    if (promise !== undefined) this.#handOver(promise.catch(() => undefined));
-    return promise;
+    const flight = this.fly(entry, "due", this.background === "none");
+    if (flight.promise !== undefined) this.#handOver(flight.promise.catch(() => undefined));
+    return flight;
   }
 
   /** Gives work to the platform's `waitUntil`, which may refuse it: outside of a request, for example. */
@@ -352,6 +352,12 @@ export class SessionEngine {
     const done = work.catch(() => undefined).finally(() => this.#tasks.delete(done));
     this.#tasks.add(done);
     this.#handOver(done);
+  }
+
+  /** Runs work that goes on to its end when the caller leaves: an abort is heard by the caller only. */
+  finish<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    this.run(work);
+    return abortable(work, signal);
   }
 
   /** Waits by the manager's clock. */

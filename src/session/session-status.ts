@@ -1,5 +1,5 @@
-import { StoreError, missingScopes } from "../core/index.ts";
-import type { ErrorCode, ReauthorizationCause } from "../core/index.ts";
+import { ReauthorizationRequiredError, StoreError, missingScopes } from "../core/index.ts";
+import type { AnyOAuthError, ErrorCode, ReauthorizationCause } from "../core/index.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
 import { tokensFor } from "./record.ts";
@@ -59,9 +59,11 @@ export function keyRemoved({ generation }: SessionEntry): SessionStatus {
 
 /** Says how a session stands. */
 export function statusOf(engine: SessionEngine, entry: SessionEntry): SessionStatus {
-  const { record, trouble, flight } = entry;
+  const { record, flight } = entry;
+  // That a person must sign in is said by the record, or by what the tokens lack.
+  const trouble = entry.trouble?.error instanceof ReauthorizationRequiredError ? undefined : entry.trouble?.error;
   if (record?.state === "revoked") return { state: "revoked" };
-  if (record?.tokens === undefined) return { state: "absent" };
+  if (record?.tokens === undefined) return trouble === undefined ? { state: "absent" } : neverObtained(entry, trouble);
   const { generation, tokens } = record;
   if (record.state === "reauthorization_required") {
     return { state: "reauthorization_required", cause: record.cause ?? "refresh_token_dead", generation };
@@ -72,12 +74,12 @@ export function statusOf(engine: SessionEngine, entry: SessionEntry): SessionSta
   if (!isRenewable(entry) && engine.clock.now() >= entry.expiredAt) {
     return { state: "reauthorization_required", cause: "refresh_token_absent", generation };
   }
-  if (isKeyRemoved(trouble?.error) && engine.clock.now() >= entry.expiredAt) return keyRemoved(entry);
+  if (isKeyRemoved(trouble) && engine.clock.now() >= entry.expiredAt) return keyRemoved(entry);
   const dueAt = engine.freshness.dueAtOf(entry);
-  const calm = trouble?.error === undefined ? "active" : "degraded";
+  const calm = trouble === undefined ? "active" : "degraded";
   return {
     state: flight === undefined ? calm : "refreshing",
-    cause: trouble?.error?.code,
+    cause: trouble?.code,
     expiresAt: tokens.expiresAt,
     refreshExpiresAt: tokens.refreshExpiresAt,
     absoluteExpiresAt: engine.freshness.absoluteEndOf(entry),
@@ -85,5 +87,20 @@ export function statusOf(engine: SessionEngine, entry: SessionEntry): SessionSta
     missingScopes: missingScopes(entry.connection.client, tokens),
     generation,
     nextRefreshAt: dueAt === undefined ? undefined : Math.ceil(dueAt),
+  };
+}
+
+/** A session without a person whose first tokens could not be had. */
+function neverObtained({ flight, generation }: SessionEntry, { code }: AnyOAuthError): SessionStatus {
+  return {
+    state: flight === undefined ? "degraded" : "refreshing",
+    cause: code,
+    expiresAt: undefined,
+    refreshExpiresAt: undefined,
+    absoluteExpiresAt: undefined,
+    grantedScopes: [],
+    missingScopes: [],
+    generation,
+    nextRefreshAt: undefined,
   };
 }

@@ -17,7 +17,7 @@ import { waitForFlight } from "./flight-wait.ts";
 import { SessionEngine } from "./session-engine.ts";
 import type { ResolveClient } from "./session-directory.ts";
 import type { Background } from "./session-engine.ts";
-import type { Obtain } from "./session-entry.ts";
+import type { Obtain, SessionEntry } from "./session-entry.ts";
 import { checkIdentity, parseSessionKey } from "./session-key.ts";
 import type { SessionIdentity } from "./session-key.ts";
 import { statusOf } from "./session-status.ts";
@@ -123,7 +123,7 @@ export class TokenManager {
   }
 
   /**
-   * Saves the tokens of a login; replaces what was there.
+   * Saves the tokens of a login; replaces what was there. An abort is heard by the caller only: they are saved all the same.
    *
    * @throws `StoreError`; {@link ConfigurationError} `store_incapable`, `tokens_invalid` (of another client).
    */
@@ -142,6 +142,11 @@ export class TokenManager {
     if (rotates && !this.#engine.mayRotateTokens) throw incapableStore();
     const entry = this.#engine.directory.entryOf(this.#engine.directory.connectionOf(client), checkIdentity(identity));
     entry.usedAt = this.#engine.clock.now();
+    await this.#engine.finish(this.#logIn(entry, tokens), options?.signal);
+    return TokenSession.of(this.#engine, client, entry);
+  }
+
+  async #logIn(entry: SessionEntry, tokens: TokenSet): Promise<void> {
     await replaceRecord(this.#engine, entry, (before) => ({
       state: "active",
       cause: undefined,
@@ -152,7 +157,6 @@ export class TokenManager {
     }));
     const { expiresAt, scopes } = tokens;
     this.#engine.emit(entry, { type: "tokens_issued", expiresAt, scopes });
-    return TokenSession.of(this.#engine, entry);
   }
 
   /** Gives the session. Reads nothing; the same identity is the same flight. */
@@ -161,7 +165,7 @@ export class TokenManager {
     const obtain = options?.obtain;
     const entry = this.#engine.directory.entryOf(this.#engine.directory.connectionOf(client), checkIdentity(identity));
     if (obtain !== undefined) entry.obtain = obtain;
-    return TokenSession.of(this.#engine, entry);
+    return TokenSession.of(this.#engine, client, entry);
   }
 
   /**
@@ -172,6 +176,7 @@ export class TokenManager {
   async refresh(key: string, options?: SignalOptions): Promise<SessionStatus> {
     this.#engine.assertOpen();
     options?.signal?.throwIfAborted();
+    if (typeof key !== "string") throw invalidArgument('"key" must be the key of a session, a string');
     const description = parseSessionKey(key);
     if (description === undefined) {
       throw new ConfigurationError("config_invalid", '"key" must be the key of a session', "key");

@@ -1,15 +1,14 @@
-import { internalsOf, invalidArgument, revokeTokens } from "../core/index.ts";
-import type { RevocationResult, SignalOptions, TokenSet } from "../core/index.ts";
+import { internalsOf, invalidArgument } from "../core/index.ts";
+import type { OAuthClient, RevocationResult, SignalOptions } from "../core/index.ts";
 import { abortable } from "../lib/abortable.ts";
 import { fetchAuthorized } from "./authorized-fetch.ts";
 import type { Flight } from "./flight.ts";
 import { waitForFlight } from "./flight-wait.ts";
-import { replaceRecord } from "./replace-record.ts";
+import { forgetSession, revokeSession } from "./logout.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
 import { isRenewable } from "./session-freshness.ts";
 import type { SessionIdentity } from "./session-key.ts";
-import { notRevoked } from "./session-errors.ts";
 import { isKeyRemoved, keyRemoved, statusOf } from "./session-status.ts";
 import type { SessionStatus } from "./session-status.ts";
 
@@ -35,17 +34,20 @@ const construct: unique symbol = Symbol("construct");
 /** The tokens of one subject at one client, kept fresh. Costs nothing until asked. */
 export class TokenSession implements TokenSource {
   readonly #engine: SessionEngine;
+  /** The client it was opened with: where `fetch` goes. Refreshes use the newest one of its connection. */
+  readonly #client: OAuthClient;
   #entry: SessionEntry;
 
-  private constructor(key: typeof construct, engine: SessionEngine, entry: SessionEntry) {
+  private constructor(key: typeof construct, engine: SessionEngine, client: OAuthClient, entry: SessionEntry) {
     if (key !== construct) throw invalidArgument("sessions come from TokenManager.session and TokenManager.save");
     this.#engine = engine;
+    this.#client = client;
     this.#entry = entry;
   }
 
   /** @internal */
-  static of(engine: SessionEngine, entry: SessionEntry): TokenSession {
-    return new TokenSession(construct, engine, entry);
+  static of(engine: SessionEngine, client: OAuthClient, entry: SessionEntry): TokenSession {
+    return new TokenSession(construct, engine, client, entry);
   }
 
   /** What the store calls it. Holds no secret; may go into a job's payload. */
@@ -93,15 +95,15 @@ export class TokenSession implements TokenSource {
   /**
    * `fetch` with the token attached. A path is resolved against the warehouse; another origin is `endpoint_not_allowed`.
    * A refused token is replaced and the request repeated once. A body that is a stream cannot be sent twice: then the
-   * refusal itself is the answer, and the next request has the new token.
+   * refusal itself is the answer, and the next request has the new token. That of a Request is one, whatever it was made
+   * from; it is sent without its length.
    *
    * @throws as {@link TokenSession.getAccessToken}, and whatever `fetch` throws. Not for HTTP errors.
    */
   fetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
-    const { client } = this.#entry.connection;
     const context = {
-      warehouse: client.warehouse,
-      fetch: internalsOf(client).fetch,
+      warehouse: this.#client.warehouse,
+      fetch: internalsOf(this.#client).fetch,
       clock: this.#engine.clock,
       getAccessToken: (options: GetAccessTokenOptions) => this.getAccessToken(options),
     };
@@ -124,21 +126,14 @@ export class TokenSession implements TokenSource {
    * and `decrypt_failed` if what lay there cannot be opened: then it is gone here, and lives on at the server.
    */
   async revoke(options?: SignalOptions): Promise<RevocationResult> {
-    const entry = this.#use();
-    const tokens = await this.#bury(entry, true, options?.signal);
-    if (tokens === undefined) return { refreshToken: "absent", accessToken: "absent", instructions: undefined };
-    this.#engine.emit(entry, { type: "revoked" });
-    // Deleted here already: who asks again finds nothing to revoke. An abort detaches the caller, and no more.
-    const revoking = revokeTokens(entry.connection.client, tokens);
-    this.#engine.run(revoking);
-    return abortable(revoking, options?.signal);
+    options?.signal?.throwIfAborted();
+    return this.#engine.finish(revokeSession(this.#engine, this.#use()), options?.signal);
   }
 
   /** Deletes here only. At BigQuery, `revoke` would end every grant of the user to your project. */
   async forget(options?: SignalOptions): Promise<void> {
-    const entry = this.#use();
-    const tokens = await this.#bury(entry, false, options?.signal);
-    if (tokens !== undefined) this.#engine.emit(entry, { type: "revoked" });
+    options?.signal?.throwIfAborted();
+    return this.#engine.finish(forgetSession(this.#engine, this.#use()), options?.signal);
   }
 
   /** Reads the store if nothing was read lately, and does without if it is down; never refreshes, never asks the server. */
@@ -163,9 +158,11 @@ export class TokenSession implements TokenSource {
     if (rejected !== undefined && rejected === entry.accessToken) return this.#replaceRejected(entry, rejected, signal);
     const zone = this.#engine.freshness.zoneOf(entry, minRemainingMs);
     if (zone === "expired") return this.#awaitRefresh(entry, this.#engine.fly(entry, "expired", true), signal);
-    const isRefreshing = zone === "stale" && isRenewable(entry) && (await this.#refreshBehind(entry, signal));
+    // The token is good for a while: the refresh goes on behind the caller's back, where the platform lets it.
+    const refresh = zone === "stale" && isRenewable(entry) ? this.#engine.flyInBackground(entry) : undefined;
+    if (refresh !== undefined && this.#engine.background === "none") return this.#awaitRefresh(entry, refresh, signal);
     // While a refresh waits for its next try, another process may have made it.
-    if (!isRefreshing && this.#engine.isOldCopy(entry)) this.#engine.reread(entry);
+    if (refresh === undefined && this.#engine.isOldCopy(entry)) this.#engine.reread(entry);
     return entry.accessToken ?? this.#awaitRefresh(entry, this.#engine.fly(entry, "expired", true), signal);
   }
 
@@ -186,22 +183,6 @@ export class TokenSession implements TokenSource {
     return waitForFlight(this.#engine.clock, this.#engine.fly(entry, "rejected", true), signal);
   }
 
-  /**
-   * The token is good for a while: the refresh goes on behind the caller's back, where the platform lets it.
-   *
-   * @returns `false` if the last one failed a moment ago.
-   */
-  async #refreshBehind(entry: SessionEntry, signal: AbortSignal | undefined): Promise<boolean> {
-    const refresh = this.#engine.flyInBackground(entry);
-    if (this.#engine.background === "none" && refresh !== undefined) {
-      await abortable(
-        refresh.catch(() => undefined),
-        signal,
-      );
-    }
-    return refresh !== undefined;
-  }
-
   async #awaitRefresh(entry: SessionEntry, flight: Flight, signal: AbortSignal | undefined): Promise<string> {
     try {
       return await waitForFlight(this.#engine.clock, flight, signal);
@@ -212,31 +193,6 @@ export class TokenSession implements TokenSource {
         throw error;
       return accessToken;
     }
-  }
-
-  // ---------------------------------------------------------------- logout
-
-  /** Writes a tombstone, over whatever others write meanwhile, and gives the tokens that lay there. */
-  async #bury(
-    entry: SessionEntry,
-    revokeLate: boolean,
-    signal: AbortSignal | undefined,
-  ): Promise<TokenSet | undefined> {
-    signal?.throwIfAborted();
-    // What is only in memory, and what a first try wrote over before its answer got lost.
-    const known = entry.unsaved?.record.tokens ?? entry.record?.tokens;
-    const hasUnsaved = entry.unsaved !== undefined;
-    const replaced = await replaceRecord(this.#engine, entry, (found) => ({
-      state: "revoked",
-      cause: undefined,
-      tokens: undefined,
-      rotates: found?.rotates ?? false,
-      loginAt: found?.loginAt ?? this.#engine.clock.now(),
-      revokeLate,
-    }));
-    const tokens = hasUnsaved ? known : (replaced.record?.tokens ?? known);
-    if (tokens === undefined && revokeLate && replaced.unreadable !== undefined) throw notRevoked(replaced.unreadable);
-    return tokens;
   }
 
   // ---------------------------------------------------------------- which entry

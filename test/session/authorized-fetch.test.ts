@@ -1,5 +1,5 @@
 import { TokenManager, createClient, importTokens } from "warehouse-oauth";
-import type { Clock, Fetch, TokenSession, WarehouseDefinition } from "warehouse-oauth";
+import type { Clock, Fetch, OAuthClient, TokenSession, TokenSet, WarehouseDefinition } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { describe, expect, test, vi } from "vitest";
@@ -41,6 +41,8 @@ interface Sent {
   readonly headers: Headers;
   readonly body: Uint8Array;
   readonly redirect: RequestRedirect;
+  readonly integrity: string;
+  readonly signal: AbortSignal;
 }
 
 /** What `fetch` has of a session whose token is refused, and whose refresh fails. */
@@ -71,8 +73,9 @@ async function openApi(
       refreshes += 1;
       return Response.json({ access_token: `token-${String(refreshes + 1)}`, token_type: "Bearer", expires_in: 3600 });
     }
-    const { url, method, headers, redirect } = request;
-    const one = { url, method, headers, redirect, body: new Uint8Array(await request.arrayBuffer()) };
+    const { url, method, headers, redirect, integrity, signal } = request;
+    const body = new Uint8Array(await request.arrayBuffer());
+    const one = { url, method, headers, redirect, integrity, signal, body };
     sent.push(one);
     const step = steps[Math.min(sent.length, steps.length) - 1];
     if (step === undefined) throw new Error("not in the script");
@@ -82,18 +85,23 @@ async function openApi(
   const warehouse = acme({ apiOrigins: [API, "https://eu.acme.example:8443"], ...definition });
   const client = createClient({ warehouse, clientId: "client-1", clientSecret: "secret", clock, fetch });
   const manager = new TokenManager({ clock });
-  const tokens = importTokens({
+  const session = await manager.save(client, { subject: "ada" }, tokensOf(client));
+  return { session, sent, refreshes: () => refreshes, clock };
+}
+
+/** Those of a login at the beginning of a manual clock. */
+function tokensOf({ connectionId }: OAuthClient): TokenSet {
+  const obtainedAt = manualClock().now();
+  return importTokens({
     accessToken: "token-1",
     refreshToken: "refresh-1",
     tokenType: "Bearer",
-    obtainedAt: clock.now(),
-    expiresAt: clock.now() + HOUR,
+    obtainedAt,
+    expiresAt: obtainedAt + HOUR,
     scopes: [],
     scopesAssumed: false,
-    connectionId: client.connectionId,
+    connectionId,
   });
-  const session = await manager.save(client, { subject: "ada" }, tokens);
-  return { session, sent, refreshes: () => refreshes, clock };
 }
 
 const ok = (): Response => new Response("fine");
@@ -126,6 +134,7 @@ describe("where a token may go (S-056, S-059)", () => {
     ["our host as credentials", "https://api.acme.example@evil.example/"],
     ["a script", "javascript:alert(1)"],
     ["data", "data:text/plain,hello"],
+    ["a blob, whose origin is that of its page", `blob:${API}/0b6a`],
   ] as const) {
     test(`S-056 ${name} gets no token and no request`, async () => {
       const { session, sent } = await openApi([ok]);
@@ -135,6 +144,37 @@ describe("where a token may go (S-056, S-059)", () => {
       expect(sent).toEqual([]);
     });
   }
+
+  for (const [name, input] of [
+    ["what looks like a Request", { url: `${API}/v1`, method: "DELETE" }],
+    ["nothing", undefined],
+    ["null", null],
+    ["a number", 7],
+  ] as const) {
+    test(`S-056 ${name} is no address`, async () => {
+      const { session, sent } = await openApi([ok]);
+      await expect(session.fetch(input as never)).rejects.toMatchObject({ code: "invalid_argument" });
+      expect(sent).toEqual([]);
+    });
+  }
+
+  test("S-056 it goes where the session's own client says, whatever client was opened last", async () => {
+    const clock = manualClock();
+    const sent: string[] = [];
+    const fetch: Fetch = (input) => {
+      sent.push(new Request(input).url);
+      return Promise.resolve(ok());
+    };
+    const options = { clientId: "client-1", clientSecret: "secret", clock, fetch };
+    const eu = createClient({ ...options, warehouse: acme({ apiOrigins: ["https://eu.acme.example"] }) });
+    const us = createClient({ ...options, warehouse: acme({ apiOrigins: ["https://us.acme.example"] }) });
+    const manager = new TokenManager({ clock });
+    const session = await manager.save(eu, { subject: "ada" }, tokensOf(eu));
+    manager.session(us, { subject: "bob" });
+    await session.fetch("/v1");
+    await manager.session(us, { subject: "ada" }).fetch("/v1");
+    expect(sent).toEqual(["https://eu.acme.example/v1", "https://us.acme.example/v1"]);
+  });
 
   test("S-056 a warehouse without API origins has nowhere to send a token", async () => {
     const { session } = await openApi([ok], { apiOrigins: [] });
@@ -169,6 +209,15 @@ describe("where a token may go (S-056, S-059)", () => {
   });
 });
 
+/** Written out, as by code that passes on what it was given. */
+function fetchSayingNothing(session: TokenSession, request: Request): Promise<Response> {
+  return session.fetch(request, {
+    signal: undefined,
+    integrity: undefined,
+    redirect: undefined,
+  } as unknown as RequestInit);
+}
+
 function asRequest(address: string): readonly Request[] {
   return URL.canParse(address) && address.startsWith("http") && !address.includes("@") ? [new Request(address)] : [];
 }
@@ -200,7 +249,19 @@ describe("redirects (S-026, S-059)", () => {
     ]);
   });
 
-  for (const location of ["https://evil.example/", "//evil.example/", "http://api.acme.example/", "javascript:1"]) {
+  test("a GET in small letters is one", async () => {
+    const { session } = await openApi([to("/v2"), ok]);
+    expect((await session.fetch("/v1", { method: "get" })).status).toBe(200);
+  });
+
+  for (const location of [
+    "https://evil.example/",
+    "//evil.example/",
+    "http://api.acme.example/",
+    "javascript:1",
+    `blob:${API}/0b6a`,
+    "https://user:pass@api.acme.example/v2",
+  ]) {
     test(`S-026 to ${location} the answer is the caller's, the other side gets nothing`, async () => {
       const { session, sent } = await openApi([to(location)]);
       expect((await session.fetch("/v1")).status).toBe(302);
@@ -343,15 +404,20 @@ describe("R-04 refused tokens", () => {
     expect(refreshes()).toBe(1);
   });
 
-  test("R-04 insufficient_scope is no ended token (RFC 6750 §3.1)", async () => {
-    const header = 'Bearer realm="api", error="insufficient_scope", scope="sql"';
-    const { session, sent, refreshes } = await openApi([
-      () => new Response(null, { status: 401, headers: { "www-authenticate": header } }),
-    ]);
-    expect((await session.fetch("/v1")).status).toBe(401);
-    expect(sent).toHaveLength(1);
-    expect(refreshes()).toBe(0);
-  });
+  for (const header of [
+    'Bearer realm="api", error="insufficient_scope", scope="sql"',
+    "Bearer error=insufficient_scope",
+    'Bearer Error = "insufficient_scope"',
+  ]) {
+    test(`R-04 insufficient_scope is no ended token (RFC 6750 §3.1, RFC 9110 §11.2): ${header}`, async () => {
+      const { session, sent, refreshes } = await openApi([
+        () => new Response(null, { status: 401, headers: { "www-authenticate": header } }),
+      ]);
+      expect((await session.fetch("/v1")).status).toBe(401);
+      expect(sent).toHaveLength(1);
+      expect(refreshes()).toBe(0);
+    });
+  }
 
   for (const status of [400, 403, 404, 429, 500, 503]) {
     test(`R-04 ${String(status)} is not about the token`, async () => {
@@ -425,6 +491,33 @@ describe("bodies", () => {
     expect(sent[0]?.headers.get("content-type")).toBe("text/plain");
     expect(sent[0]?.headers.get("x-rows")).toBe("7");
     expect(new TextDecoder().decode(sent[0]?.body)).toBe("rows");
+  });
+
+  for (const [name, fetchWith] of [
+    ["alone", (session: TokenSession, request: Request) => session.fetch(request)],
+    ["beside an init that says nothing of it", fetchSayingNothing],
+    ["as init", (session: TokenSession, request: Request) => session.fetch("/v1", request)],
+  ] as const) {
+    test(`what a Request says of how it is sent is heeded: ${name}`, async () => {
+      const { session, sent } = await openApi([ok]);
+      const controller = new AbortController();
+      const { signal } = controller;
+      const integrity = "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+      const request = new Request(`${API}/v1`, { signal, integrity, redirect: "error" });
+      await fetchWith(session, request);
+      expect(sent[0]).toMatchObject({ integrity, redirect: "error" });
+      controller.abort();
+      expect(sent[0]?.signal.aborted).toBe(true);
+    });
+  }
+
+  test("headers are read at once: they may be used again for the next request", async () => {
+    const { session, sent } = await openApi([ok]);
+    const headers = new Headers({ "x-request-id": "1" });
+    const first = session.fetch("/v1", { headers });
+    headers.set("x-request-id", "2");
+    await Promise.all([first, session.fetch("/v2", { headers })]);
+    expect(sent.map((one) => one.headers.get("x-request-id"))).toEqual(["1", "2"]);
   });
 
   test("a Request without a body is repeated; init wins over it", async () => {
@@ -573,5 +666,15 @@ describe("aborts", () => {
     answer.open();
     await scene.clock.advance(0);
     expect(scene.store.stored()?.generation).toBe(2);
+  });
+
+  test("R-40 a Request without a signal of its caller's waits for a token as long as an address: 30 s", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    await scene.store.takeLease(HOUR);
+    const address = `${scene.fake.origin}/api`;
+    const asked = [follow(scene.session.fetch(address)), follow(scene.session.fetch(new Request(address)))];
+    await scene.clock.advance(30_001);
+    expect(asked.map(({ state }) => state)).toEqual(["rejected", "rejected"]);
   });
 });

@@ -1,4 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { TokenManager } from "warehouse-oauth";
+import { manualClock } from "warehouse-oauth/testing";
+import { acmeServer } from "./acme-room.ts";
 import { HOUR, follow, gate, openScene, run, issuedAt } from "./scene.ts";
 
 describe("stale tokens", () => {
@@ -34,6 +37,28 @@ describe("stale tokens", () => {
     await scene.clock.advance(HOUR - 400_000);
     scene.fake.fail({ at: "token", kind: "status", status: 502, times: Infinity });
     const token = await run(scene.clock, scene.session.getAccessToken());
+    expect(token.value).toBe(scene.login.accessToken);
+  });
+
+  test('R-03 "none": a token that ended while its caller waited is not handed out', async () => {
+    const clock = manualClock();
+    const server = acmeServer(clock, {}, 60);
+    server.answer = () => new Promise(() => undefined);
+    const manager = new TokenManager({ clock, background: "none" });
+    const session = await manager.save(server.client, { subject: "ada" }, server.tokens());
+    await clock.advance(52_000);
+    const token = await run(clock, session.getAccessToken());
+    expect(token.error).toMatchObject({ code: "timeout" });
+  });
+
+  test('R-40 "none": a caller without a signal waits for 30 s, and has the token that is still good then', async () => {
+    const scene = await openScene({ manager: { background: "none" } });
+    await scene.clock.advance(HOUR - 400_000);
+    await scene.store.takeLease(HOUR);
+    const token = follow(scene.session.getAccessToken());
+    await scene.clock.advance(29_900);
+    expect(token.state).toBe("pending");
+    await scene.clock.advance(200);
     expect(token.value).toBe(scene.login.accessToken);
   });
 

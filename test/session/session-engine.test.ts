@@ -61,6 +61,9 @@ describe("events", () => {
       await scene.store.put({ tokens: { ...scene.store.stored()?.tokens, scopes: ["sql"] } });
       const other = scene.process();
       const heard: unknown[] = [];
+      other.manager.on("scopes_changed", ({ added, removed }) => {
+        expect([Object.isFrozen(added), Object.isFrozen(removed)]).toEqual([true, true]);
+      });
       other.manager.on("scopes_changed", (event) => heard.push(event));
       expect(await other.session.status()).toMatchObject({ grantedScopes: ["sql"] });
       scene.answers.push(async (request) => {

@@ -1,7 +1,7 @@
 // How a session stands: DESIGN 5 (SessionStatus), requirements.
 import { beforeEach, describe, expect, test } from "vitest";
 import { StoreError, TokenManager, memoryStore } from "warehouse-oauth";
-import type { TokenSession, TokenStore } from "warehouse-oauth";
+import type { TokenSession, TokenSet, TokenStore } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { DAY, HOUR, MINUTE, SECOND, acmeServer, eventsOf, refused, storeWith, success, thrownBy } from "./acme-room.ts";
@@ -105,6 +105,38 @@ describe("status", () => {
       cause: "connection_changed",
       generation: 1,
     });
+    // Signing out deletes them here, and sends them nowhere.
+    expect(await session.revoke()).toMatchObject({ refreshToken: "absent", accessToken: "absent" });
+    expect(await session.status()).toEqual({ state: "revoked" });
+    expect(server.calls).toEqual([]);
+  });
+
+  test("R-13 a job whose first tokens cannot be had says why, refreshes when asked, and is active then", async () => {
+    let isDown = true;
+    const obtain = (): Promise<TokenSet> =>
+      isDown ? Promise.reject(new Error("vault down")) : Promise.resolve(server.tokens());
+    const session = manager.session(server.client, { subject: "job" }, { obtain });
+    await expect(session.getAccessToken()).rejects.toThrow("vault down");
+    expect(await session.status()).toEqual({
+      state: "degraded",
+      cause: "config_invalid",
+      expiresAt: undefined,
+      refreshExpiresAt: undefined,
+      absoluteExpiresAt: undefined,
+      grantedScopes: [],
+      missingScopes: [],
+      generation: 0,
+      nextRefreshAt: undefined,
+    });
+    isDown = false;
+    expect(await manager.refresh(session.key)).toMatchObject({ state: "active", generation: 1 });
+  });
+
+  test("S-045 asking for more time than there is degrades nobody who cannot be renewed", async () => {
+    const session = await login({ refreshToken: undefined } as never);
+    await clock.advance(400 * SECOND);
+    expect(await session.getAccessToken({ minRemainingMs: HOUR })).toBe("access-0");
+    expect(await session.status()).toMatchObject({ state: "active", cause: undefined });
   });
 
   test("S-077 a key that is gone: signed in until the token ends, and again when the key comes back", async () => {

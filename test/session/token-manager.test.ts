@@ -344,12 +344,39 @@ describe("R-40, R-64 one refresh, ever", () => {
       (signal: AbortSignal) => session.refresh({ signal }),
       (signal: AbortSignal) => session.status({ signal }),
       (signal: AbortSignal) => manager.refresh(session.key, { signal }),
+      (signal: AbortSignal) => session.revoke({ signal }),
+      (signal: AbortSignal) => session.forget({ signal }),
+      (signal: AbortSignal) => manager.save(server.client, { subject: "ada" }, server.tokens(), { signal }),
     ]) {
       const controller = new AbortController();
       const asked = thrownBy(() => ask(controller.signal));
       await clock.advance(0);
       controller.abort("bored");
       expect(await asked).toBe("bored");
+    }
+  });
+
+  test("R-40 S-047 a login and a logout go on when their callers leave", async () => {
+    const inner = memoryStore({ clock });
+    let release = (): void => undefined;
+    const read: TokenStore["read"] = async (...args) => {
+      await new Promise<void>((resolve) => (release = resolve));
+      return inner.read(...args);
+    };
+    const manager = open({ store: storeWith(clock, { read }, inner) });
+    const session = manager.session(server.client, { subject: "ada" });
+    for (const [act, state] of [
+      [(signal: AbortSignal) => manager.save(server.client, { subject: "ada" }, server.tokens(), { signal }), "active"],
+      [(signal: AbortSignal) => session.forget({ signal }), "revoked"],
+    ] as const) {
+      const controller = new AbortController();
+      const asked = thrownBy(() => act(controller.signal));
+      await clock.advance(0);
+      controller.abort("bored");
+      expect(await asked).toBe("bored");
+      release();
+      await clock.advance(0);
+      expect(await session.status()).toMatchObject({ state });
     }
   });
 
@@ -807,6 +834,7 @@ describe("background", () => {
   test("waitUntil gets the refresh, once it begins, and never a rejection", async () => {
     const work: Promise<unknown>[] = [];
     const session = await login(open({ background: (promise) => void work.push(promise) }));
+    work.length = 0; // the login itself goes on, too, if its caller leaves
     await clock.advance(500 * SECOND);
     server.answer = () => refused("invalid_client", 401);
     expect(await session.getAccessToken()).toBe("access-0");
@@ -1005,6 +1033,9 @@ describe("refresh by key", () => {
   test("keys that are none, or nobody's", async () => {
     const manager = open();
     expect(await thrownBy(() => manager.refresh("ada"))).toMatchObject({ code: "config_invalid", option: "key" });
+    for (const none of [undefined, null, 7]) {
+      expect(await thrownBy(() => manager.refresh(none as never))).toMatchObject({ code: "invalid_argument" });
+    }
     const { key } = open().session(server.client, { subject: "ada" });
     expect(await thrownBy(() => manager.refresh(key))).toMatchObject({ code: "client_unresolved" });
     expect(await thrownBy(() => manager.refresh(key, { signal: AbortSignal.abort("no") }))).toBe("no");
