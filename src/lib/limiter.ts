@@ -16,6 +16,8 @@ export interface LimiterPlace {
    * or a pause has begun.
    */
   readonly takeTurn: () => number;
+  /** Whether a pause has begun since. */
+  readonly isPaused: () => boolean;
   /** Gives it back. Calling it again does nothing. */
   readonly release: () => void;
 }
@@ -220,6 +222,7 @@ export class Limiter {
     let held = true;
     return {
       takeTurn: () => this.#takeTurn(),
+      isPaused: () => this.#pausedUntil > this.#clock.monotonic(),
       release: () => {
         if (!held) return;
         held = false;

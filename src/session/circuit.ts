@@ -9,6 +9,9 @@ const FAILURES_OF_ONE = 10;
 /** Refusals of the client itself that open it: a bad secret must not hammer the server or lock the account. */
 const CLIENT_REFUSALS = 3;
 
+/** With fewer refusals than open it beside the failures that do, it is open by then. */
+const KEPT_FAILURES = FAILURES_OF_ONE + CLIENT_REFUSALS - 1;
+
 /** Failures further apart are not one outage. */
 const WINDOW_MS = 60_000;
 
@@ -18,12 +21,15 @@ const MAX_OPEN_MS = 60_000;
 
 interface Closed {
   readonly name: "closed";
-  failures: number;
-  /** Where the failures came from; two are as good as many. */
-  firstSource: unknown;
-  severalSources: boolean;
-  refusals: number;
-  since: number;
+  /** In a row, the newest last; no more than can matter. */
+  failures: readonly Failure[];
+}
+interface Failure {
+  /** Monotonic milliseconds. */
+  readonly at: number;
+  readonly source: unknown;
+  /** The client itself was refused. */
+  readonly refused: boolean;
 }
 interface Open {
   readonly name: "open";
@@ -60,7 +66,7 @@ export class Circuit {
 
   /** Whether nothing would be lost with this circuit. */
   get idle(): boolean {
-    return this.#state.name === "closed" && this.#state.failures === 0 && this.#state.refusals === 0;
+    return this.#state.name === "closed" && this.#state.failures.length === 0;
   }
 
   /**
@@ -121,25 +127,11 @@ export class Circuit {
     if (state.name === "half-open") {
       this.#open(error.code);
     } else if (state.name === "closed") {
-      this.#count(state, source, refused);
-      const limit = state.severalSources ? FAILURES_OF_SEVERAL : FAILURES_OF_ONE;
-      if (state.failures >= limit || state.refusals >= CLIENT_REFUSALS) this.#open(error.code);
+      const now = this.#clock.monotonic();
+      const recent = state.failures.filter(({ at }) => now - at <= WINDOW_MS);
+      state.failures = [...recent.slice(1 - KEPT_FAILURES), { at: now, source, refused }];
+      if (isOutage(state.failures)) this.#open(error.code);
     }
-  }
-
-  #count(state: Closed, source: unknown, refused: boolean): void {
-    const now = this.#clock.monotonic();
-    const isFirst = state.failures + state.refusals === 0 || now - state.since > WINDOW_MS;
-    if (isFirst) {
-      state.failures = state.refusals = 0;
-      state.severalSources = false;
-      state.since = now;
-      state.firstSource = source;
-    } else if (state.firstSource !== source) {
-      state.severalSources = true;
-    }
-    if (refused) state.refusals += 1;
-    else state.failures += 1;
   }
 
   #open(code: ErrorCode): void {
@@ -149,6 +141,14 @@ export class Circuit {
   }
 }
 
+/** Two sources are as good as many. */
+function isOutage(failures: readonly Failure[]): boolean {
+  const refusals = failures.filter(({ refused }) => refused).length;
+  const hasSeveralSources = failures.some(({ source }) => source !== failures[0]?.source);
+  const limit = hasSeveralSources ? FAILURES_OF_SEVERAL : FAILURES_OF_ONE;
+  return refusals >= CLIENT_REFUSALS || failures.length - refusals >= limit;
+}
+
 function newClosed(): Closed {
-  return { name: "closed", failures: 0, firstSource: undefined, severalSources: false, refusals: 0, since: 0 };
+  return { name: "closed", failures: [] };
 }

@@ -1,4 +1,5 @@
 import { OAuthError, RateLimitError } from "../core/index.ts";
+import { withRetryAfter } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
 import { Limiter } from "../lib/limiter.ts";
 import type { LimiterPlace } from "../lib/limiter.ts";
@@ -20,8 +21,18 @@ export const DEFAULT_PER_SECOND = 20;
 
 /** A place at the endpoint. Exactly one of `succeeded`, `failed` and `abandon` is called, once. */
 export interface Place {
-  /** Before sending: 0 if it is this one's turn, which it nearly always is, or the milliseconds after which to ask again. */
+  /**
+   * Before sending: 0 if it is this one's turn, which it nearly always is, or the milliseconds after which to ask again.
+   *
+   * @throws {@link CircuitOpenError}
+   */
   takeTurn(): number;
+  /**
+   * Whether the endpoint has asked for a pause since: getting a secret takes its time.
+   *
+   * @throws {@link CircuitOpenError}
+   */
+  isHeldUp(): boolean;
   succeeded(): void;
   failed(error: unknown): void;
   /** Nothing was sent. */
@@ -38,12 +49,14 @@ export interface PlaceRequest {
 /** What all sessions of one client share at its token endpoint: circuit, then limit, then budget of retries. */
 export class EndpointGate {
   readonly #clock: Clock;
+  readonly #random: () => number;
   readonly #circuit: Circuit;
   readonly #limiter: Limiter;
   readonly #budget = new RetryBudget();
 
   constructor(clock: Clock, random: () => number, options: ConcurrencyOptions, listener: CircuitListener) {
     this.#clock = clock;
+    this.#random = random;
     this.#circuit = new Circuit(clock, random, listener);
     this.#limiter = new Limiter({
       clock,
@@ -100,7 +113,8 @@ export class EndpointGate {
     return {
       granted: request.granted.then((place) => this.#enter(place, source)),
       promote: () => {
-        request.promote();
+        // From here on it is a caller's wait.
+        request.promote(this.#clock.monotonic() + options.waitMs);
       },
     };
   }
@@ -120,18 +134,32 @@ export class EndpointGate {
     }
   }
 
-  #place({ takeTurn, release }: LimiterPlace, source: unknown, isProbe: boolean): Place {
+  #place({ takeTurn, isPaused, release }: LimiterPlace, source: unknown, entersAsProbe: boolean): Place {
+    let isProbe = entersAsProbe;
+    // It may have opened since the place was given.
+    const passCircuit = (): void => {
+      if (!isProbe) isProbe = this.#circuit.enter();
+    };
     return {
-      takeTurn,
+      takeTurn: () => {
+        passCircuit();
+        return takeTurn();
+      },
+      isHeldUp: () => {
+        passCircuit();
+        return isPaused();
+      },
       succeeded: () => {
         release();
         this.#budget.refund();
         this.#circuit.succeeded();
       },
       failed: (error) => {
-        // One "too many" is meant for all sessions of this client, the next in line among them (requirements R-31).
-        if (OAuthError.is(error) && error.retryAfterMs !== undefined) {
-          this.#limiter.pauseUntil(this.#clock.monotonic() + error.retryAfterMs);
+        // One "too many" is meant for all sessions of this client, the next in line among them (requirements R-31). Without
+        // a status it is not a server that says so: an `obtain` may pass on what another session met here.
+        if (OAuthError.is(error) && error.status !== undefined && error.retryAfterMs !== undefined) {
+          const pauseMs = withRetryAfter(0, error.retryAfterMs, this.#random);
+          this.#limiter.pauseUntil(this.#clock.monotonic() + pauseMs);
         }
         release();
         this.#circuit.failed(error, source);

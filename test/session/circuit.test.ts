@@ -269,3 +269,15 @@ test("idle: closed and without a memory", () => {
   fail();
   expect(circuit.idle).toBe(false);
 });
+
+test("R-34 five failures within a minute open it, whenever the first ones were", async () => {
+  fail("ada");
+  await clock.advance(59_000);
+  for (const source of ["ada", "bob", "ada"]) fail(source);
+  expect(isOpen()).toBe(false);
+  await clock.advance(1_001);
+  fail("bob");
+  expect(isOpen()).toBe(false); // the first is older than a minute: four
+  fail("ada");
+  expect(isOpen()).toBe(true);
+});

@@ -1,6 +1,6 @@
 // Circuit, limit and budget of one endpoint: requirements R-31, R-33, R-34, R-35, R-71.
 import { beforeEach, describe, expect, test } from "vitest";
-import { RateLimitError, TokenEndpointError, TransportError } from "warehouse-oauth";
+import { CircuitOpenError, RateLimitError, TokenEndpointError, TransportError } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { EndpointGate } from "../../src/session/endpoint-gate.ts";
@@ -15,8 +15,11 @@ beforeEach(() => {
   said = [];
 });
 
-function open(options: ConcurrencyOptions = { atOnce: 100, perSecond: 1_000 }): EndpointGate {
-  return new EndpointGate(clock, () => 0, options, {
+function open(
+  options: ConcurrencyOptions = { atOnce: 100, perSecond: 1_000 },
+  random: () => number = () => 0,
+): EndpointGate {
+  return new EndpointGate(clock, random, options, {
     opened: (code) => said.push(`opened ${code}`),
     closed: () => said.push("closed"),
   });
@@ -33,6 +36,8 @@ function ask(
 }
 
 const down = (): TransportError => new TransportError("server_unavailable", "down");
+const slow = (retryAfterMs: number): RateLimitError =>
+  new RateLimitError("rate_limited", "slow", retryAfterMs, { status: 429 });
 const badSecret = (): TokenEndpointError => new TokenEndpointError("client_auth_failed", "no");
 
 async function failTimes(gate: EndpointGate, times: number, error: () => unknown = down): Promise<void> {
@@ -99,6 +104,17 @@ describe("R-33 limits", () => {
     expect(order).toEqual(["foreground", "promoted", "background"]);
   });
 
+  test("who is promoted has a caller's time, whatever was left of the other", async () => {
+    const gate = open({ atOnce: 1, perSecond: 1_000 });
+    const held = await ask(gate).granted;
+    const request = ask(gate, { foreground: false, waitMs: 10_000 });
+    await clock.advance(9_900);
+    request.promote();
+    await clock.advance(200);
+    held.succeeded();
+    expect(await grantedOf([request])).toHaveLength(1);
+  });
+
   test("a wait has a deadline", async () => {
     const gate = open({ atOnce: 1, perSecond: 1_000 });
     await ask(gate).granted;
@@ -133,7 +149,7 @@ describe("R-33 limits", () => {
 describe("R-31 one pause for all sessions", () => {
   test("a Retry-After holds everybody back", async () => {
     const gate = open();
-    (await ask(gate).granted).failed(new RateLimitError("rate_limited", "slow", 7_000));
+    (await ask(gate).granted).failed(slow(7_000));
     expect(gate.waitMs(false)).toBe(7_000);
     const next = ask(gate, { source: "bob" });
     expect(await grantedOf([next])).toHaveLength(0);
@@ -148,7 +164,7 @@ describe("R-31 one pause for all sessions", () => {
     const asked = await ask(gate).granted;
     const announcing = await ask(gate, { source: "bob" }).granted;
     const next = ask(gate, { source: "carol" });
-    asked.failed(new RateLimitError("rate_limited", "slow", 7_000));
+    asked.failed(slow(7_000));
     expect(await grantedOf([next])).toHaveLength(0);
     expect(announcing.takeTurn()).toBe(7_000);
     await clock.advance(7_000);
@@ -158,8 +174,23 @@ describe("R-31 one pause for all sessions", () => {
 
   test("so does that of a server that is down", async () => {
     const gate = open();
-    (await ask(gate).granted).failed(new TransportError("server_unavailable", "x", { retryAfterMs: 3_000 }));
+    (await ask(gate).granted).failed(
+      new TransportError("server_unavailable", "x", { status: 503, retryAfterMs: 3_000 }),
+    );
     expect(gate.waitMs(true)).toBe(3_000);
+  });
+
+  test("those who were told to pause do not come back together: up to a tenth is added", async () => {
+    const gate = open(undefined, () => 0.5);
+    (await ask(gate).granted).failed(slow(7_000));
+    expect(gate.waitMs(true)).toBe(7_350);
+  });
+
+  test("R-13 R-34 what an obtain met elsewhere, or this process itself decided, pauses nobody", async () => {
+    const gate = open();
+    (await ask(gate).granted).failed(new RateLimitError("refresh_limit_reached", "its guard", 3_600_000));
+    (await ask(gate).granted).failed(new CircuitOpenError("of another endpoint", 30_000));
+    expect(gate.waitMs(true)).toBe(0);
   });
 
   test("what names no time pauses nobody", async () => {
@@ -172,7 +203,7 @@ describe("R-31 one pause for all sessions", () => {
 
   test("who cannot wait that long learns it at once", async () => {
     const gate = open();
-    (await ask(gate).granted).failed(new RateLimitError("rate_limited", "slow", 20_000));
+    (await ask(gate).granted).failed(slow(20_000));
     expect(await thrownBy(() => ask(gate, { waitMs: 10_000 }).granted)).toMatchObject({
       code: "rate_limited",
       retryAfterMs: 20_000,
@@ -181,6 +212,29 @@ describe("R-31 one pause for all sessions", () => {
 });
 
 describe("R-34 circuit", () => {
+  test("who has a place and is not off yet when it opens is not sent", async () => {
+    const gate = open();
+    const places = await grantedOf(Array.from({ length: 4 }, () => ask(gate)));
+    for (const place of places.slice(0, 3)) {
+      place.takeTurn();
+      place.failed(badSecret());
+    }
+    expect(() => places[3]?.takeTurn()).toThrow(CircuitOpenError);
+    expect(() => places[3]?.isHeldUp()).toThrow(CircuitOpenError);
+  });
+
+  test("who has a place when it is time for a probe is the probe, once", async () => {
+    const gate = open();
+    const places = await grantedOf(Array.from({ length: 5 }, () => ask(gate)));
+    for (const place of places.slice(0, 3)) place.failed(badSecret());
+    await clock.advance(30_000);
+    expect(places[3]?.takeTurn()).toBe(0);
+    expect(places[3]?.isHeldUp()).toBe(false);
+    expect(() => places[4]?.takeTurn()).toThrow(CircuitOpenError);
+    places[3]?.abandon();
+    expect(places[4]?.takeTurn()).toBe(0);
+  });
+
   test("opens for all after ten failures, and throws at once", async () => {
     const gate = open();
     await failTimes(gate, 10);
@@ -293,7 +347,7 @@ describe("idle: nothing would be lost with it", () => {
     await clock.advance(1_000);
     expect(failed.idle).toBe(false);
     const paused = open();
-    (await ask(paused).granted).failed(new RateLimitError("rate_limited", "slow", 60_000));
+    (await ask(paused).granted).failed(slow(60_000));
     await clock.advance(1_000);
     expect(paused.idle).toBe(false);
   });
