@@ -1,10 +1,10 @@
 import type { ReauthorizationCause, ReauthorizationRequiredError } from "../core/index.ts";
 import { moveOn } from "./adoption.ts";
 import type { Flight } from "./flight.ts";
+import { tryLostTokens } from "./lost-tokens.ts";
 import { Postponed } from "./postponed.ts";
 import { changeRecord, fingerprintOf } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
-import { keepLostTokens, takeLostTokens } from "./save-tokens.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
 import { absentError, reauthorizationError } from "./session-errors.ts";
@@ -23,6 +23,10 @@ export async function confirmDead(
   base: SessionRecord,
   error: ReauthorizationRequiredError,
 ): Promise<string> {
+  const fingerprint = fingerprintOf(base.tokens?.refreshToken ?? "");
+  const known = untold.get(entry);
+  const cause = known?.fingerprint === fingerprint ? known.cause : causeOfDeath(engine, entry, flight, base, error);
+  untold.set(entry, { fingerprint, cause });
   if (engine.store.durable) await engine.sleep(CONFIRM_WAIT_MS, { keepAlive: true });
   const token = moveOn(engine, entry, flight, await engine.read(entry));
   if (token !== undefined) return token;
@@ -31,21 +35,8 @@ export async function confirmDead(
   // The one that was answered dead is no longer the one that is stored, and only the stored one counts.
   if (record.state === "active" && record.tokens?.refreshToken !== base.tokens?.refreshToken)
     throw new Postponed(0, true);
-  const lost = takeLostTokens(entry);
-  if (lost?.refreshToken !== undefined && lost.refreshToken !== record.tokens?.refreshToken) {
-    // Where the last writer wins, the one that lost here may be the one that lives: it is tried once.
-    flight.seenGeneration = record.generation + 1;
-    const generation = record.generation + 1;
-    const revived = { generation, state: "active", cause: undefined, tokens: lost, intent: undefined } as const;
-    await engine.writeQuietly(entry, changeRecord(record, revived));
-    if (entry.record?.tokens !== lost) keepLostTokens(entry, lost);
-    throw new Postponed(0, true);
-  }
+  await tryLostTokens(engine, entry, flight);
   if (record.state === "reauthorization_required") throw reauthorizationError(record.cause ?? "refresh_token_dead");
-  const fingerprint = fingerprintOf(base.tokens?.refreshToken ?? "");
-  const known = untold.get(entry);
-  const cause = known?.fingerprint === fingerprint ? known.cause : causeOfDeath(engine, entry, flight, base, error);
-  untold.set(entry, { fingerprint, cause });
   const dead = changeRecord(record, { state: "reauthorization_required", cause, intent: undefined });
   const version = await engine.store.write(entry.key, dead, engine.freshness.storedTimes(entry, dead), entry.version);
   if (version === undefined) throw new Postponed(0, true);

@@ -1,5 +1,6 @@
 import { TokenSet } from "../core/index.ts";
 import type { Flight } from "./flight.ts";
+import { hasLostTokens } from "./lost-tokens.ts";
 import { Postponed } from "./postponed.ts";
 import { attemptsOf } from "./record.ts";
 import { restMs } from "./retry.ts";
@@ -10,13 +11,18 @@ import { mayRotate } from "./session-freshness.ts";
 
 /** @throws {@link ReauthorizationRequiredError}, {@link RateLimitError}, {@link ConfigurationError} */
 export function assertRenewable(engine: SessionEngine, entry: SessionEntry, flight: Flight): void {
+  assertHasGrant(engine, entry, flight);
   engine.assertGuard(entry);
+}
+
+function assertHasGrant(engine: SessionEngine, entry: SessionEntry, flight: Flight): void {
   const { record } = entry;
   // Signed out while this was under way: only who asks after that begins anew.
   if (record?.state === "revoked" && record.generation > flight.seenGeneration) throw absentError(record);
   if (entry.obtain !== undefined) return;
   if (record === undefined || record.state === "revoked") throw absentError(record);
-  if (record.state === "reauthorization_required") throw reauthorizationError(record.cause ?? "refresh_token_dead");
+  const isDead = record.state === "reauthorization_required" && !hasLostTokens(entry);
+  if (isDead) throw reauthorizationError(record.cause ?? "refresh_token_dead");
   if (record.tokens?.refreshToken === undefined) throw reauthorizationError("refresh_token_absent");
   if (TokenSet.connectionIdOf(record.tokens) !== entry.connection.connectionId) {
     throw reauthorizationError("connection_changed");

@@ -4,6 +4,7 @@ import type { Place } from "./endpoint-gate.ts";
 import type { Flight } from "./flight.ts";
 import { MAX_WAIT_UNDER_LEASE_MS } from "./lease-keeper.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
+import { tryLostTokens } from "./lost-tokens.ts";
 import { Postponed } from "./postponed.ts";
 import { assertRenewable, awaitOrphan, awaitRest } from "./refresh-conditions.ts";
 import { foregroundDelay } from "./retry.ts";
@@ -12,6 +13,7 @@ import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
 import { mayRotate } from "./session-freshness.ts";
 import { spend } from "./spend.ts";
+import { overlookUnsent } from "./unsent.ts";
 
 /** Waiting for somebody else's refresh: how often to look, and how long. */
 const LEASE_POLL_MS = 200;
@@ -27,16 +29,23 @@ const MAX_LEASE_WAIT_MS = 30_000;
  */
 export async function refreshSession(engine: SessionEngine, entry: SessionEntry, flight: Flight): Promise<string> {
   for (;;) {
+    const { foreground } = flight;
     try {
       return await attempt(engine, entry, flight);
     } catch (error) {
       flight.sent = false;
-      const delayMs =
-        error instanceof Postponed ? waitAgain(engine, flight, error) : retryAgain(engine, entry, flight, error);
+      // Put off while nobody waited, and now somebody does: it is decided anew, for them.
+      const isPromoted = flight.foreground && !foreground && error instanceof Postponed;
+      const delayMs = isPromoted ? 0 : delayAfter(engine, entry, flight, error);
       engine.assertOpen();
       await engine.sleep(delayMs, { keepAlive: flight.foreground, signal: flight.cancel.signal });
     }
   }
+}
+
+/** @throws What ends the flight. */
+function delayAfter(engine: SessionEngine, entry: SessionEntry, flight: Flight, error: unknown): number {
+  return error instanceof Postponed ? waitAgain(engine, flight, error) : retryAgain(engine, entry, flight, error);
 }
 
 /** @throws What ends the flight: nobody waits, or waited long enough. */
@@ -51,6 +60,8 @@ function waitAgain(engine: SessionEngine, flight: Flight, postponed: Postponed):
 
 /** @throws What failed, if it is not to be repeated. */
 function retryAgain(engine: SessionEngine, entry: SessionEntry, flight: Flight, error: unknown): number {
+  // Nothing was tried, so there is nothing to repeat.
+  if (flight.history.rested) throw error;
   const now = engine.clock.monotonic();
   if (OAuthError.is(error) && error.code === "lease_lost" && !flight.history.lostLease) {
     // Nothing was sent, and while this process stood still another one may have refreshed.
@@ -106,6 +117,8 @@ async function refreshUnderLease(
 ): Promise<string> {
   const meanwhile = moveOn(engine, entry, flight, await engine.read(entry));
   if (meanwhile !== undefined) return meanwhile;
+  overlookUnsent(entry);
+  if (entry.record?.state === "reauthorization_required") await tryLostTokens(engine, entry, flight);
   assertRenewable(engine, entry, flight);
   awaitOrphan(engine, entry);
   awaitRest(engine, entry, flight);

@@ -1,6 +1,7 @@
 import { OAuthError, StoreError, exportTokens, importTokens, revokeTokens } from "../core/index.ts";
 import type { TokenSet } from "../core/index.ts";
 import { backoffDelay } from "../lib/backoff.ts";
+import { dropLostTokens, keepLostTokens } from "./lost-tokens.ts";
 import { changeRecord, fingerprintOf, isReplacedBy } from "./record.ts";
 import type { Intent, SessionRecord } from "./record.ts";
 import type { SessionEngine } from "./session-engine.ts";
@@ -12,21 +13,6 @@ const MAX_CONFLICTS = 5;
 
 /** First and longest wait between tries to save. */
 const SAVE_RETRY = { baseMs: 500, capMs: 30_000 } as const;
-
-/** Tokens that lost a conflict, kept until those that won have been refreshed once: at some servers the last one lives. */
-const lostConflict = new WeakMap<SessionEntry, TokenSet>();
-
-/** Keeps tokens that lost a conflict. */
-export function keepLostTokens(entry: SessionEntry, tokens: TokenSet): void {
-  lostConflict.set(entry, tokens);
-}
-
-/** Takes the tokens that lost a conflict, if there are any. */
-export function takeLostTokens(entry: SessionEntry): TokenSet | undefined {
-  const tokens = lostConflict.get(entry);
-  lostConflict.delete(entry);
-  return tokens;
-}
 
 /**
  * Saves what a refresh brought before anybody gets it. If the store fails, the tokens stay in memory, this process is
@@ -56,7 +42,7 @@ export async function saveTokens(engine: SessionEngine, entry: SessionEntry, uns
 
 /** Lets go of what could not be saved, because something newer was written over it. */
 export function dropUnsaved(engine: SessionEngine, entry: SessionEntry): void {
-  lostConflict.delete(entry);
+  dropLostTokens(entry);
   if (entry.unsaved !== undefined) settle(engine, entry, entry.unsaved);
 }
 
@@ -99,10 +85,13 @@ async function trySave(engine: SessionEngine, entry: SessionEntry, unsaved: Unsa
       return true;
     }
     if (storedToken !== unsaved.sentRefreshToken) {
-      engine.emit(entry, { type: "refresh_conflict" });
-      // After another login there is nothing to go back to.
-      const isSameLogin = stored.record.loginAt === record.loginAt;
-      if (record.tokens !== undefined && isSameLogin) lostConflict.set(entry, record.tokens);
+      // Another try may have saved them long ago: then what is stored was bought with them.
+      if (entry.unsaved === unsaved) {
+        engine.emit(entry, { type: "refresh_conflict" });
+        // After another login there is nothing to go back to.
+        const isSameLogin = stored.record.loginAt === record.loginAt;
+        if (record.tokens !== undefined && isSameLogin) keepLostTokens(entry, record.tokens);
+      }
       engine.apply(entry, stored);
       settle(engine, entry, unsaved);
       return false;

@@ -1,6 +1,7 @@
 import { ReauthorizationRequiredError, SessionClosedError, StoreError } from "../core/index.ts";
 import type { TokenSet } from "../core/index.ts";
 import { abortable } from "../lib/abortable.ts";
+import { callIsolated } from "../lib/call-isolated.ts";
 import type { Clock } from "../lib/clock.ts";
 import { createReferenceHash } from "../lib/keyed-hash.ts";
 import type { Connection } from "./connection.ts";
@@ -25,7 +26,7 @@ import { refreshSession } from "./rotation.ts";
 import { dropUnsaved, settleUnsaved } from "./save-tokens.ts";
 import { SessionDirectory } from "./session-directory.ts";
 import type { ResolveClient } from "./session-directory.ts";
-import type { SessionEntry } from "./session-entry.ts";
+import type { Obtain, SessionEntry } from "./session-entry.ts";
 import { FUTURE_TOLERANCE_MS, SessionFreshness, isRenewable } from "./session-freshness.ts";
 import type { TokenStore } from "./store.ts";
 import { troubleAfter } from "./trouble.ts";
@@ -169,21 +170,36 @@ export class SessionEngine {
     entry.record = found?.record;
     entry.version = found?.version;
     entry.readAt = this.clock.now();
-    // Another process succeeded where this one had failed.
-    if (before !== undefined && before.generation < (found?.record.generation ?? 0)) entry.trouble = undefined;
-    const tokens = tokensFor(entry.connection.connectionId, found?.record);
+    const isNews = found !== undefined && found.record.generation !== before?.generation;
+    // Another process succeeded where this one had failed, or somebody signed in there.
+    if (isNews) entry.trouble = undefined;
+    const tokens = this.#setTimes(entry);
+    if (isNews && tokens !== undefined) this.#reportChanges(entry, before?.tokens, tokens);
+    this.scheduler.schedule(entry, this.freshness.dueAtOf(entry));
+  }
+
+  /** Says where the tokens of a session come from, and looks anew at those that nobody could renew before. */
+  renewBy(entry: SessionEntry, obtain: Obtain): void {
+    const wasRenewable = isRenewable(entry);
+    entry.obtain = obtain;
+    if (wasRenewable || this.#setTimes(entry) === undefined) return;
+    this.scheduler.schedule(entry, this.freshness.dueAtOf(entry));
+  }
+
+  /** Sets the times of the hot path from the record, and gives its tokens. */
+  #setTimes(entry: SessionEntry): TokenSet | undefined {
+    const tokens = tokensFor(entry.connection.connectionId, entry.record);
     if (tokens === undefined) {
       entry.accessToken = undefined;
       entry.staleAt = entry.expiredAt = entry.quickUntil = -Infinity;
-    } else {
-      const { staleAt, expiredAt } = this.freshness.of(entry, tokens);
-      entry.accessToken = tokens.accessToken;
-      entry.staleAt = isRenewable(entry) ? staleAt : expiredAt;
-      entry.expiredAt = expiredAt;
-      this.#noteReading(entry, tokens);
-      if (before?.generation !== found?.record.generation) this.#reportChanges(entry, before?.tokens, tokens);
+      return undefined;
     }
-    this.scheduler.schedule(entry, this.freshness.dueAtOf(entry));
+    const { staleAt, expiredAt } = this.freshness.of(entry, tokens);
+    entry.accessToken = tokens.accessToken;
+    entry.staleAt = isRenewable(entry) ? staleAt : expiredAt;
+    entry.expiredAt = expiredAt;
+    this.#noteReading(entry, tokens);
+    return tokens;
   }
 
   /** Sets between which moments the token is handed out without another look, by the wall clock that was just read. */
@@ -235,8 +251,8 @@ export class SessionEngine {
 
   async #readFirst(entry: SessionEntry): Promise<void> {
     const found = await this.read(entry);
-    // A login, a logout or a flight may have known better meanwhile.
-    if (entry.readAt === -Infinity) this.apply(entry, found);
+    // A login, a logout or a flight may have known better meanwhile; what left memory hands out nothing.
+    if (entry.readAt === -Infinity && !entry.evicted) this.apply(entry, found);
   }
 
   /** Reads what was never read, or so long ago that another process may have written since. @throws {@link StoreError} */
@@ -244,11 +260,31 @@ export class SessionEngine {
     await (this.isOldCopy(entry) && !knowsBetter(entry) ? this.#readAgain(entry) : this.ensureRead(entry));
   }
 
+  /** Gives the entry of a session, recently read: while it was read, one that nobody uses may have left memory. */
+  async recent(entry: SessionEntry): Promise<SessionEntry> {
+    let current = this.currentOf(entry);
+    await this.ensureRecent(current);
+    while (current.evicted) {
+      current = this.currentOf(current);
+      await this.ensureRecent(current);
+    }
+    return current;
+  }
+
+  /** An idle session leaves memory while handles on it live on: gives the entry that took its place. */
+  currentOf(entry: SessionEntry): SessionEntry {
+    if (!entry.evicted) return entry;
+    const { connection, identity, obtain } = entry;
+    const current = this.directory.entryOf(connection, identity);
+    if (obtain !== undefined && current.obtain === undefined) this.renewBy(current, obtain);
+    return current;
+  }
+
   async #readAgain(entry: SessionEntry): Promise<void> {
     const { version, generation } = entry;
     const found = await this.read(entry);
     // A login, a logout or a flight may have known better meanwhile.
-    if (entry.version !== version || knowsBetter(entry)) return;
+    if (entry.version !== version || knowsBetter(entry) || entry.evicted) return;
     this.apply(entry, found);
     const isNewer = generation > 0 && entry.generation > generation;
     if (isNewer && entry.record?.state === "active") this.emit(entry, { type: "refresh_adopted" });
@@ -286,6 +322,7 @@ export class SessionEngine {
     const current = entry.flight;
     if (current !== undefined) {
       if (foreground) current.promote(this.clock.monotonic());
+      this.#handOver(current);
       return current;
     }
     const flight = new Flight(reason, entry.generation, foreground, this.clock.monotonic());
@@ -294,20 +331,27 @@ export class SessionEngine {
     this.scheduler.schedule(entry, undefined);
     flight.promise = this.#runFlight(entry, flight);
     flight.promise.catch(() => undefined);
+    this.#handOver(flight);
     return flight;
   }
 
   async #runFlight(entry: SessionEntry, flight: Flight): Promise<string> {
     const startedAt = this.clock.monotonic();
     try {
-      const token = await refreshSession(this, entry, flight);
-      entry.trouble = undefined;
-      return token;
-    } catch (error) {
-      // Somebody signed in meanwhile: what had ended was the session before.
-      const isOver = error instanceof ReauthorizationRequiredError && entry.generation > flight.seenGeneration;
-      if ((isOver && isRenewable(entry)) || flight.history.rested) throw error;
-      throw this.#noteTrouble(entry, error, startedAt);
+      for (;;) {
+        try {
+          const token = await refreshSession(this, entry, flight);
+          entry.trouble = undefined;
+          return token;
+        } catch (error) {
+          // A caller came in the very moment in which it gave way: now somebody waits.
+          if (error instanceof Postponed && flight.foreground) continue;
+          // Somebody signed in meanwhile: what had ended was the session before.
+          const isOver = error instanceof ReauthorizationRequiredError && entry.generation > flight.seenGeneration;
+          if ((isOver && isRenewable(entry)) || flight.history.rested) throw error;
+          throw this.#noteTrouble(entry, error, startedAt);
+        }
+      }
     } finally {
       entry.flight = undefined;
       this.#flying.delete(entry);
@@ -332,26 +376,26 @@ export class SessionEngine {
   /** Refreshes without anybody waiting, unless it failed a moment ago. */
   flyInBackground(entry: SessionEntry): Flight | undefined {
     if (entry.flight === undefined && this.clock.monotonic() < (entry.trouble?.retryAt ?? -Infinity)) return undefined;
-    const flight = this.fly(entry, "due", this.background === "none");
-    if (flight.promise !== undefined) this.#handOver(flight.promise.catch(() => undefined));
-    return flight;
+    return this.fly(entry, "due", this.background === "none");
   }
 
-  /** Gives work to the platform's `waitUntil`, which may refuse it: outside of a request, for example. */
-  #handOver(work: Promise<unknown>): void {
-    if (typeof this.background !== "function") return;
-    try {
-      this.background(work);
-    } catch {
-      // The work goes on as far as the platform lets it.
-    }
+  /**
+   * Gives work to the platform's `waitUntil`: whoever began it may leave. It may refuse, outside of a request, for example;
+   * then the work goes on as far as the platform lets it.
+   */
+  #handOver({ promise }: { readonly promise: Promise<unknown> | undefined }): void {
+    if (typeof this.background !== "function" || promise === undefined) return;
+    callIsolated(
+      this.background,
+      promise.catch(() => undefined),
+    );
   }
 
   /** Runs background work: nobody waits for it but `close`. */
   run(work: Promise<unknown>): void {
     const done = work.catch(() => undefined).finally(() => this.#tasks.delete(done));
     this.#tasks.add(done);
-    this.#handOver(done);
+    this.#handOver({ promise: done });
   }
 
   /** Runs work that goes on to its end when the caller leaves: an abort is heard by the caller only. */

@@ -4,17 +4,19 @@ import type { Place } from "./endpoint-gate.ts";
 import type { Flight } from "./flight.ts";
 import { MAX_WAIT_UNDER_LEASE_MS } from "./lease-keeper.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
+import { dropLostTokens } from "./lost-tokens.ts";
 import { Postponed } from "./postponed.ts";
 import { attemptsOf, changeRecord, fingerprintOf } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
 import { MIN_SCHEDULED_LIFETIME_MS } from "./refresh-policy.ts";
 import { renewTokens } from "./renew-tokens.ts";
 import type { RenewedTokens } from "./renew-tokens.ts";
-import { replaceRefreshToken, saveTokens, takeLostTokens } from "./save-tokens.ts";
+import { replaceRefreshToken, saveTokens } from "./save-tokens.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
 import { absentError } from "./session-errors.ts";
 import { mayRotate } from "./session-freshness.ts";
+import { noteSent, noteUnsent } from "./unsent.ts";
 
 /** A request that may be sent: its place at the endpoint, and what was known when it was asked for. */
 export interface Permit {
@@ -51,6 +53,8 @@ export async function spend(
   // Functions of the application come first, for secrets and keys: they may take their time, and fail.
   const onSend = (): void => {
     assertMaySend(engine, entry, payment);
+    if (place.isHeldUp()) throw new Postponed(0, false);
+    noteSent(entry);
     flight.sent = true;
   };
   let renewed: RenewedTokens;
@@ -115,7 +119,10 @@ async function takeBack(
   entry: SessionEntry,
   { base, version }: Pick<Payment, "base" | "version">,
 ): Promise<void> {
-  if (base !== undefined && mayRotate(entry) && entry.version === version) await engine.writeQuietly(entry, base);
+  if (base === undefined || !mayRotate(entry) || entry.version !== version) return;
+  const intent = entry.record?.intent;
+  if (intent !== undefined) noteUnsent(entry, intent, base);
+  await engine.writeQuietly(entry, base);
 }
 
 /**
@@ -125,7 +132,8 @@ async function takeBack(
 async function waitForTurn(engine: SessionEngine, flight: Flight, place: Place): Promise<void> {
   for (let waitMs = place.takeTurn(); waitMs > 0; waitMs = place.takeTurn()) {
     if (waitMs > MAX_WAIT_UNDER_LEASE_MS) throw new Postponed(0, false);
-    await engine.sleep(waitMs, { keepAlive: flight.foreground, signal: flight.cancel.signal });
+    // It is announced: a program that ends here would leave that to others as a riddle.
+    await engine.sleep(waitMs, { keepAlive: true, signal: flight.cancel.signal });
   }
 }
 
@@ -139,6 +147,7 @@ async function announce(engine: SessionEngine, entry: SessionEntry, base: Sessio
     fingerprint: fingerprintOf(base.tokens?.refreshToken ?? ""),
   };
   const record = changeRecord(base, { intent });
+  noteUnsent(entry, intent, base);
   const times = engine.freshness.storedTimes(entry, record);
   const version = await engine.store.write(entry.key, record, times, entry.version);
   if (version === undefined) throw new Postponed(0, true);
@@ -183,12 +192,14 @@ async function keep(
   const sentRefreshToken = base?.tokens?.refreshToken;
   const isOurs = await saveTokens(engine, entry, { record, ifVersion: version, sentRefreshToken, lease, attempts: 0 });
   engine.countRefresh(entry);
+  // Others found theirs dead, which won over ours: ours came later, and are tried before a person is asked.
+  if (entry.record?.state === "reauthorization_required") throw new Postponed(0, true);
   if (entry.record?.state !== "active" || entry.accessToken === undefined) throw absentError(entry.record);
   if (!isOurs) {
     engine.emit(entry, { type: "refresh_adopted" });
     return entry.accessToken;
   }
-  takeLostTokens(entry);
+  dropLostTokens(entry);
   engine.emit(entry, {
     type: "refresh_succeeded",
     durationMs: engine.clock.monotonic() - sentAt,

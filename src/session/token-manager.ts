@@ -164,7 +164,7 @@ export class TokenManager {
     assertSessionOptions(options);
     const obtain = options?.obtain;
     const entry = this.#engine.directory.entryOf(this.#engine.directory.connectionOf(client), checkIdentity(identity));
-    if (obtain !== undefined) entry.obtain = obtain;
+    if (obtain !== undefined) this.#engine.renewBy(entry, obtain);
     return TokenSession.of(this.#engine, client, entry);
   }
 
@@ -181,8 +181,8 @@ export class TokenManager {
     if (description === undefined) {
       throw new ConfigurationError("config_invalid", '"key" must be the key of a session', "key");
     }
-    const entry = await abortable(this.#engine.directory.resolve(description), options?.signal);
-    if (entry === undefined) {
+    const known = await abortable(this.#engine.directory.resolve(description), options?.signal);
+    if (known === undefined) {
       throw new ConfigurationError(
         "client_unresolved",
         'no client is known for this session; give "resolveClient", or open the session here first',
@@ -190,7 +190,7 @@ export class TokenManager {
       );
     }
     // Jobs go round a fleet: this process may have seen the session long ago, before a refresh or a login elsewhere.
-    await abortable(this.#engine.ensureRecent(entry), options?.signal);
+    const entry = await abortable(this.#engine.recent(known), options?.signal);
     const before = statusOf(this.#engine, entry);
     const renewable = before.state === "active" || before.state === "degraded" || before.state === "refreshing";
     if (renewable && this.#engine.freshness.zoneOf(entry) !== "fresh") {

@@ -141,12 +141,12 @@ export class TokenSession implements TokenSource {
     options?.signal?.throwIfAborted();
     const entry = this.#current();
     try {
-      await abortable(this.#engine.ensureRecent(entry), options?.signal);
+      return statusOf(this.#engine, await abortable(this.#engine.recent(entry), options?.signal));
     } catch (error) {
       if (isKeyRemoved(error)) return keyRemoved(entry);
       if (options?.signal?.aborted === true || entry.readAt === -Infinity) throw error;
+      return statusOf(this.#engine, entry);
     }
-    return statusOf(this.#engine, entry);
   }
 
   // ---------------------------------------------------------------- the way of a token
@@ -204,13 +204,8 @@ export class TokenSession implements TokenSource {
     return entry;
   }
 
-  /** An idle session leaves memory while handles on it live on; they find the one that took its place. */
   #current(): SessionEntry {
-    if (this.#entry.evicted) {
-      const { connection, identity, obtain } = this.#entry;
-      this.#entry = this.#engine.directory.entryOf(connection, identity);
-      this.#entry.obtain ??= obtain;
-    }
+    this.#entry = this.#engine.currentOf(this.#entry);
     return this.#entry;
   }
 }

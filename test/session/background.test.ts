@@ -328,6 +328,47 @@ describe("proactive refresh", () => {
   });
 });
 
+describe("waitUntil", () => {
+  test("S-104 gets the refresh that a caller began and left", async () => {
+    const handed: Promise<unknown>[] = [];
+    const scene = await openScene({ manager: { background: (work) => void handed.push(work) } });
+    await scene.clock.advance(HOUR);
+    handed.length = 0;
+    const answer = gate();
+    scene.fake.fail({ at: "token", kind: "hold", until: answer.until });
+    const controller = new AbortController();
+    const token = follow(scene.session.getAccessToken({ signal: controller.signal }));
+    await scene.clock.advance(100);
+    controller.abort(new Error("enough"));
+    await token.promise;
+    const all = follow(Promise.all(handed));
+    await scene.clock.advance(0);
+    expect(all.state).toBe("pending");
+    answer.open();
+    await scene.clock.advance(0);
+    expect(all.state).toBe("fulfilled");
+    expect(scene.store.stored()).toMatchObject({ generation: 2 });
+  });
+
+  test("S-104 one that refuses later hurts nobody", async () => {
+    const unhandled: unknown[] = [];
+    const listener = (error: unknown): void => void unhandled.push(error);
+    process.on("unhandledRejection", listener);
+    const background = async (): Promise<void> => {
+      await Promise.resolve();
+      throw new Error("not in a request");
+    };
+    const scene = await openScene({ manager: { background } });
+    await scene.clock.advance(HOUR - 400_000);
+    await scene.session.getAccessToken();
+    await scene.clock.advance(1_000);
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("unhandledRejection", listener);
+    expect(unhandled).toEqual([]);
+    expect(scene.refreshes()).toHaveLength(1);
+  });
+});
+
 describe("start and stop", () => {
   test("R-11 stop: nothing by itself, everything when asked; start again", async () => {
     const scene = await openScene();

@@ -220,4 +220,18 @@ describe("tokens that lost a conflict (R-44)", () => {
     expect(outcome.error).toMatchObject({ code: "reauthorization_required" });
     expect(scene.refreshes().length - before).toBe(1);
   });
+
+  test("S-045 the store fails before that can be confirmed: found dead again, it was no lost rotation", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    scene.answers.push(() => {
+      scene.store.fail("read", 1);
+      return DEAD();
+    }, DEAD);
+    const first = await run(scene.clock, scene.session.getAccessToken());
+    expect(first.error).toMatchObject({ code: "store_unavailable" });
+    const second = await run(scene.clock, scene.session.getAccessToken());
+    expect(second.error).toMatchObject({ reason: "refresh_token_dead" });
+    expect(scene.heard()).not.toContain("rotation_lost");
+  });
 });

@@ -1,6 +1,6 @@
 // Sessions that leave memory when nobody uses them, and their handles, which do not.
 import { expect, test } from "vitest";
-import { HOUR, issuedAt, openScene, run } from "./scene.ts";
+import { HOUR, follow, issuedAt, openScene, run } from "./scene.ts";
 
 test("an idle session leaves memory; its handle comes back, with what the store has", async () => {
   const scene = await openScene();
@@ -52,3 +52,40 @@ test("R-24 what no store would take is saved once one does, however long nobody 
   expect(scene.store.stored()?.tokens?.refreshToken).toBe(issuedAt(scene, 1).refresh_token);
   expect(await scene.manager.close()).toEqual({ unsaved: [] });
 });
+
+test("S-047 a status that was read while its session left memory brings nothing back", async () => {
+  const scene = await openScene({ accessTokenLifetimeMs: 24 * HOUR });
+  await scene.clock.advance(2 * HOUR);
+  const reading = scene.store.hold("read");
+  const status = follow(scene.session.status());
+  await reading.reached;
+  for (let user = 0; user < 5; user++) scene.manager.session(scene.client, { subject: `user-${String(user)}` });
+  const fresh = scene.manager.session(scene.client, { subject: "ada" });
+  reading.open();
+  await status.promise;
+  expect(status.value).toMatchObject({ state: "active" });
+  await fresh.forget();
+  expect(scene.session.peek()).toBeUndefined();
+});
+
+for (const [name, failures, unsaved, generation] of [
+  ["close says what could not be saved", Infinity, 1, 1],
+  ["close saves it", 1, 0, 2],
+] as const) {
+  test(`R-24 R-11 a job refreshes a session that leaves memory while it is read: ${name}`, async () => {
+    const scene = await openScene();
+    await scene.clock.advance(2 * HOUR);
+    const reading = scene.store.hold("read");
+    const job = follow(scene.manager.refresh(scene.session.key));
+    await reading.reached;
+    for (let user = 0; user < 5; user++) scene.manager.session(scene.client, { subject: `user-${String(user)}` });
+    scene.store.fail("tokens", failures);
+    reading.open();
+    await scene.clock.advance(0);
+    await job.promise;
+    expect(scene.refreshes()).toHaveLength(1);
+    const closed = await run(scene.clock, scene.manager.close());
+    expect(closed.value?.unsaved).toHaveLength(unsaved);
+    expect(scene.store.stored()).toMatchObject({ generation });
+  });
+}

@@ -1,4 +1,4 @@
-import type { OAuthClient } from "warehouse-oauth";
+import type { OAuthClient, TokenSet } from "warehouse-oauth";
 import { describe, expect, test } from "vitest";
 import { HOUR, follow, gate, issuedAt, openScene, run } from "./scene.ts";
 import type { Scene } from "./scene.ts";
@@ -432,4 +432,35 @@ describe("R-73 another secret during a refresh", () => {
     expect(await session.status()).toMatchObject({ state: "active", generation: 2 });
     expect(scene.heard()).not.toContain("circuit_opened");
   });
+});
+
+describe("S-047 a logout while tokens of an earlier login wait to be saved", () => {
+  for (const [name, logIn] of [
+    [
+      "in another process",
+      async (scene: Scene, login: TokenSet) => {
+        scene.store.fail("tokens", 1);
+        await run(scene.clock, scene.session.getAccessToken(), 0, 0);
+        await scene.process().manager.save(scene.client, { subject: "ada" }, login);
+      },
+    ],
+    [
+      "here, while the first save hangs",
+      async (scene: Scene, login: TokenSet) => {
+        scene.store.hang("tokens", 1);
+        void follow(scene.session.getAccessToken());
+        await scene.clock.advance(0);
+        await scene.manager.save(scene.client, { subject: "ada" }, login);
+        await scene.clock.advance(5_000);
+      },
+    ],
+  ] as const) {
+    test(`S-047 the newer login ${name} is the one that is revoked`, async () => {
+      const scene = await openRotating();
+      const login = await scene.fake.issueTokens({ client: scene.client });
+      await logIn(scene, login);
+      await run(scene.clock, scene.session.revoke());
+      expect(revokedTokens(scene)).toContain(await digest(login.refreshToken ?? ""));
+    });
+  }
 });

@@ -28,6 +28,18 @@ describe("sessions without a person", () => {
     expect((await scene.session.status()).state).toBe("active");
   });
 
+  test("R-01 an obtain that is given after the tokens were saved: they are obtained anew before the end", async () => {
+    const scene = await openScene({ durable: false });
+    const tokens = await clientCredentials(scene.client);
+    await scene.manager.save(scene.client, { subject: "loader" }, tokens);
+    const session = scene.manager.session(scene.client, { subject: "loader" }, { obtain: clientCredentials });
+    scene.manager.start();
+    expect(await session.status()).toMatchObject({ nextRefreshAt: expect.any(Number) as number });
+    await session.getAccessToken();
+    await scene.clock.advance(HOUR - 400_000);
+    expect(await session.status()).toMatchObject({ generation: 2 });
+  });
+
   test("R-01 they are obtained anew before the end, in the background", async () => {
     const scene = await service(clientCredentials);
     const first = (await run(scene.clock, scene.session.getAccessToken())).value;

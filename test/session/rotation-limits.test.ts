@@ -1,9 +1,21 @@
 // How long a refresh waits, how often it is repeated, and what ends it: DESIGN 6, requirements R-21, R-32, R-33, R-42.
-import { refreshTokens } from "warehouse-oauth";
+import { TokenManager, refreshTokens } from "warehouse-oauth";
 import type { TokenSession } from "warehouse-oauth";
+import { manualClock } from "warehouse-oauth/testing";
 import { describe, expect, test } from "vitest";
+import { acmeServer } from "./acme-room.ts";
 import { withoutCoordination } from "./gate-store.ts";
-import { HOUR, follow, gate, issuedAt, openScene, run, saveElsewhere } from "./scene.ts";
+import {
+  HOUR,
+  follow,
+  gate,
+  holdingTimers,
+  issuedAt,
+  openScene,
+  refuseConnection,
+  run,
+  saveElsewhere,
+} from "./scene.ts";
 import type { Outcome, Scene, SceneOptions } from "./scene.ts";
 
 /** A caller with a signal of its own, and so without our limit of 30 s. */
@@ -28,9 +40,9 @@ async function inLine(): Promise<{ readonly scene: Scene; readonly answer: () =>
   return { scene, answer };
 }
 
-/** The endpoint asked for a pause; another session comes in its time. */
+/** The endpoint asked for a pause, to which nothing is added; another session comes in its time. */
 async function paused(seconds: number, manager: SceneOptions["manager"] = {}): Promise<Scene> {
-  const scene = await openScene({ manager });
+  const scene = await openScene({ manager: { random: () => 0, ...manager } });
   const grace = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
   const hers = await scene.manager.save(scene.client, { subject: "grace" }, grace);
   await scene.clock.advance(HOUR - 400_000);
@@ -118,6 +130,21 @@ describe("waiting for a lease (R-42)", () => {
     expect(count(scene.store.steps, "lease")).toBe(4);
   });
 
+  test("R-42 who begins to wait in the very moment in which a refresh gives way is waited for, too", async () => {
+    for (let turns = 0; turns < 20; turns++) {
+      const scene = await openScene();
+      await scene.clock.advance(HOUR - 400_000);
+      const lease = await scene.store.takeLease(HOUR);
+      const asked = scene.store.hold("lease", "after");
+      await scene.session.getAccessToken(); // behind its caller's back, it finds the lease taken
+      await asked.reached;
+      await lease?.release();
+      asked.open();
+      for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+      expect((await run(scene.clock, scene.session.refresh())).error).toBeUndefined();
+    }
+  });
+
   test("R-45 a caller who waits for somebody's announcement hears at once of what was saved", async () => {
     const scene = await openScene();
     const intent = { attemptId: "a", owner: "another", startedAt: 0, attempts: 1, fingerprint: "0" };
@@ -191,10 +218,10 @@ describe("the line of an endpoint (R-33)", () => {
 
   test("R-31 the caller's time is what was configured, to the millisecond", async () => {
     for (const [totalMs, state] of [
-      [8_000, "rejected"],
-      [8_001, "pending"],
+      [8_400, "rejected"],
+      [8_401, "pending"],
     ] as const) {
-      const scene = await paused(8, { retry: { totalMs } });
+      const scene = await paused(8, { retry: { totalMs }, random: () => 0.5 }); // a twentieth is added
       const refreshed = follow(scene.session.refresh());
       await scene.clock.advance(0);
       expect(refreshed.state).toBe(state);
@@ -226,6 +253,46 @@ describe("the line of an endpoint (R-33)", () => {
     await scene.clock.advance(90_000);
     expect(scene.heard().filter((type) => type === "refresh_failed")).toHaveLength(1);
     expect(scene.store.stored()).toMatchObject({ generation: 2 });
+  });
+
+  test("R-31 who begins to wait while the lease is given back before a long pause is told of it at once", async () => {
+    const scene = await paused(600);
+    const releasing = scene.store.hold("release");
+    await scene.session.getAccessToken(); // behind its caller's back
+    await scene.clock.advance(0);
+    await releasing.reached;
+    const refreshed = follow(scene.session.refresh());
+    await scene.clock.advance(0);
+    releasing.open();
+    await scene.clock.advance(1_000);
+    expect(refreshed.error).toMatchObject({ code: "rate_limited" });
+  });
+
+  test("R-31 a pause that begins while the secret is fetched: nothing leaves before its end", async () => {
+    const clock = manualClock();
+    const server = acmeServer(clock);
+    const secret = gate();
+    let asked = 0;
+    const client = server.register("loader", {
+      clientSecret: async () => {
+        asked += 1;
+        if (asked === 1) await secret.until;
+        return "secret";
+      },
+    });
+    const manager = new TokenManager({ clock, random: () => 0.5 });
+    const logIn = (subject: string): Promise<TokenSession> =>
+      manager.save(client, { subject }, server.tokens({ connectionId: client.connectionId }));
+    const [ada, bob] = [await logIn("ada"), await logIn("bob")];
+    server.answer = () => new Response(null, { status: 429, headers: { "retry-after": "600" } });
+    const hers = follow(ada.refresh());
+    await clock.advance(0);
+    await follow(bob.refresh()).promise;
+    expect(server.calls).toHaveLength(1);
+    secret.open();
+    await clock.advance(1_000);
+    expect(server.calls).toHaveLength(1);
+    expect(hers.error).toMatchObject({ code: "rate_limited" });
   });
 
   test("R-31 who begins to wait while it stands in line is told of the pause", async () => {
@@ -317,6 +384,28 @@ describe("the turn to send (R-65)", () => {
     expect(scene.refreshes()).toHaveLength(10);
   });
 
+  test("R-07 who is announced and waits for its turn holds the program until it is sent", async () => {
+    const timers = holdingTimers();
+    const scene = await openScene({ watch: timers.watch });
+    const grace = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
+    const hers = await scene.manager.save(scene.client, { subject: "grace" }, grace);
+    await scene.clock.advance(HOUR - 400_000);
+    const announcing = scene.store.hold("intent");
+    await scene.session.getAccessToken(); // both refresh behind their callers' backs
+    await scene.clock.advance(0);
+    await announcing.reached;
+    scene.answers.push(() => new Response("{}", { status: 429, headers: { "retry-after": "4" } }));
+    await hers.getAccessToken();
+    await scene.clock.advance(100);
+    announcing.open();
+    await scene.clock.advance(10);
+    expect(scene.refreshes()).toHaveLength(0);
+    expect(timers.pending()).toBeGreaterThan(0);
+    await scene.clock.advance(5_000);
+    expect(scene.refreshes()).toHaveLength(1);
+    expect(timers.pending()).toBe(0);
+  });
+
   test("R-65 R-11 a manager that closes before its turn takes the announcement back", async () => {
     const { scene, callers } = await announcedTogether();
     const closed = follow(scene.manager.close());
@@ -329,6 +418,27 @@ describe("the turn to send (R-65)", () => {
 });
 
 describe("repeats (R-21, R-32)", () => {
+  test("R-21 R-32 a refresh token that rests is not tried, so there is nothing to repeat", async () => {
+    const scene = await openScene({ manager: { retry: { maxAttempts: 1 } } });
+    const { clock } = scene;
+    const other = scene.process();
+    const heard: string[] = [];
+    other.manager.on("*", ({ type }) => heard.push(type));
+    await clock.advance(HOUR);
+    scene.answers.push(...Array.from({ length: 4 }, () => refuseConnection));
+    expect((await run(clock, other.session.getAccessToken())).error).toMatchObject({ code: "network_error" });
+    for (let time = 0; time < 3; time++) {
+      scene.answers.splice(0, Infinity, () => new Response("bad", { status: 502 }));
+      await run(clock, scene.session.getAccessToken());
+    }
+    expect(scene.store.stored()?.intent?.attempts).toBe(3);
+    heard.length = 0;
+    const asked = follow(other.session.getAccessToken());
+    await clock.advance(0);
+    expect(asked.error).toMatchObject({ code: "network_error" });
+    expect(heard).not.toContain("refresh_retried");
+  });
+
   test("R-32 what was not processed is sent four times, and each repeat is told", async () => {
     const scene = await openScene({ warehouse: "bigquery", manager: { retry: { totalMs: HOUR } } });
     await scene.clock.advance(HOUR);
@@ -389,6 +499,15 @@ describe("what cannot be refreshed", () => {
     expect(scene.refreshes()).toHaveLength(0);
     return token;
   };
+
+  test("R-13 one that was refreshed too often, and then signed out: sign in, not try later", async () => {
+    const scene = await openScene();
+    for (let time = 0; time < 10; time++) await run(scene.clock, scene.session.refresh());
+    expect((await run(scene.clock, scene.session.refresh())).error).toMatchObject({ code: "refresh_limit_reached" });
+    await scene.session.forget();
+    const token = await run(scene.clock, scene.session.getAccessToken());
+    expect(token.error).toMatchObject({ code: "reauthorization_required" });
+  });
 
   test("S-045 a session that nobody signed in, and one that was signed out", async () => {
     const scene = await openScene();
@@ -578,7 +697,7 @@ describe("what is written and told", () => {
     expect(scene.store.stored()).toMatchObject({ generation: 2, rotates: false });
   });
 
-  test("R-41 S-045 buried by another process under the save: nothing is adopted, a person must sign in", async () => {
+  test("R-44 buried by another process under the save: ours came later, and are tried before a person is asked", async () => {
     const scene = await openScene();
     await scene.clock.advance(HOUR);
     const answer = gate();
@@ -588,8 +707,43 @@ describe("what is written and told", () => {
     await saveElsewhere(scene);
     await scene.store.put({ state: "reauthorization_required", cause: "refresh_token_dead" });
     answer.open();
-    await scene.clock.advance(0);
-    expect(refreshed.error).toMatchObject({ code: "reauthorization_required" });
+    await run(scene.clock, refreshed.promise);
+    expect(refreshed.state).toBe("fulfilled");
+    expect(await scene.session.getAccessToken()).toBe(issuedAt(scene, 2).access_token);
     expect(scene.heard()).not.toContain("refresh_adopted");
+  });
+
+  test("R-44 the same later: what lost the conflict is tried when the other one turns out dead", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    const answer = gate();
+    scene.fake.fail({ at: "token", kind: "hold", until: answer.until });
+    const refreshed = follow(scene.session.refresh());
+    await scene.clock.advance(0);
+    await saveElsewhere(scene);
+    answer.open();
+    await run(scene.clock, refreshed.promise);
+    expect(scene.heard()).toContain("refresh_conflict");
+    await scene.store.put({ state: "reauthorization_required", cause: "refresh_token_dead" });
+    expect((await run(scene.clock, scene.session.refresh())).state).toBe("fulfilled");
+    expect(scene.store.stored()).toMatchObject({ state: "active" });
+  });
+
+  test("S-045 ours was dead, too: the next call says so, and nothing is tried a second time", async () => {
+    const scene = await openScene();
+    await scene.clock.advance(HOUR);
+    const answer = gate();
+    scene.fake.fail({ at: "token", kind: "hold", until: answer.until });
+    const refreshed = follow(scene.session.refresh());
+    await scene.clock.advance(0);
+    await saveElsewhere(scene);
+    await scene.store.put({ state: "reauthorization_required", cause: "refresh_token_dead" });
+    answer.open();
+    scene.answers.push(() => Response.json({ error: "invalid_grant" }, { status: 400 }));
+    await run(scene.clock, refreshed.promise);
+    expect(refreshed.error).toMatchObject({ code: "reauthorization_required" });
+    const sent = scene.refreshes().length;
+    expect((await run(scene.clock, scene.session.refresh())).error).toMatchObject({ code: "reauthorization_required" });
+    expect(scene.refreshes()).toHaveLength(sent);
   });
 });

@@ -201,6 +201,26 @@ describe("tries to save that overtake each other (R-24, R-11)", () => {
     expect(await scene.manager.close()).toEqual({ unsaved: [] });
   });
 
+  test("R-44 a late try of tokens that were saved and spent meanwhile is no conflict: they are not sent again", async () => {
+    const scene = await openScene();
+    const { clock, store, session } = scene;
+    await clock.advance(HOUR);
+    store.fail("tokens", 1);
+    await run(clock, session.getAccessToken(), 0, 0);
+    const late = store.hold("tokens");
+    await clock.advance(1_000);
+    await late.reached;
+    expect((await run(clock, session.refresh(), 0, 0)).state).toBe("fulfilled");
+    late.open();
+    await clock.advance(0);
+    expect(scene.heard()).not.toContain("refresh_conflict");
+    scene.fake.revokeGrants();
+    await run(clock, session.refresh());
+    const tokens = scene.refreshes().map(({ parameters }) => parameters["refresh_token"]);
+    expect(new Set(tokens).size).toBe(3);
+    expect(tokens).toHaveLength(3);
+  });
+
   test("R-24 the next try to save keeps the program alive", async () => {
     const timers = holdingTimers();
     const scene = await openScene({ watch: timers.watch });

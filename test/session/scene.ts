@@ -158,6 +158,12 @@ export async function run<T>(
 
 export const HOUR = 3_600_000;
 
+/** What `fetch` says where nobody listens: nothing was sent. */
+export function refuseConnection(): never {
+  const cause = Object.assign(new Error("nobody listens"), { code: "ECONNREFUSED" });
+  throw Object.assign(new TypeError("fetch failed"), { cause });
+}
+
 /** A promise that is settled from outside. */
 export function gate(): { readonly until: Promise<void>; readonly open: () => void } {
   let open = (): void => undefined;

@@ -1,5 +1,5 @@
 // What all sessions of a manager share: copies and their age, events, gates, the end. DESIGN 7, requirements.
-import { createClient } from "warehouse-oauth";
+import { TokenManager, createClient } from "warehouse-oauth";
 import { describe, expect, test } from "vitest";
 import { EventHub } from "../../src/session/events.ts";
 import { DEFAULT_RETRY } from "../../src/session/retry.ts";
@@ -78,6 +78,22 @@ describe("events", () => {
 });
 
 describe("a copy of the record", () => {
+  test("R-12 R-02 nobody was signed in, and then somebody elsewhere is: active, and refreshed ahead of time", async () => {
+    const clock = manualClock();
+    const server = acmeServer(clock);
+    const store = storeWith(clock);
+    const [here, there] = [new TokenManager({ store, clock }), new TokenManager({ store, clock })];
+    const session = here.session(server.client, { subject: "ada" });
+    const early = await run(clock, session.getAccessToken());
+    expect(early.error).toMatchObject({ code: "reauthorization_required" });
+    await there.save(server.client, { subject: "ada" }, server.tokens());
+    await clock.advance(31_000);
+    expect(await session.status()).toMatchObject({ state: "active", cause: undefined });
+    here.start();
+    await clock.advance(500_000);
+    expect(server.calls).toHaveLength(1);
+  });
+
   test("R-12 another process succeeded where this one failed: all is well again", async () => {
     const scene = await openScene();
     await scene.clock.advance(HOUR - 400_000);
