@@ -354,10 +354,8 @@ describe("waitUntil", () => {
     const unhandled: unknown[] = [];
     const listener = (error: unknown): void => void unhandled.push(error);
     process.on("unhandledRejection", listener);
-    const background = async (): Promise<void> => {
-      await Promise.resolve();
-      throw new Error("not in a request");
-    };
+    const refuse = (): unknown => Promise.reject(new Error("not in a request"));
+    const background = refuse as () => void;
     const scene = await openScene({ manager: { background } });
     await scene.clock.advance(HOUR - 400_000);
     await scene.session.getAccessToken();
