@@ -355,8 +355,7 @@ describe("waitUntil", () => {
     const listener = (error: unknown): void => void unhandled.push(error);
     process.on("unhandledRejection", listener);
     const refuse = (): unknown => Promise.reject(new Error("not in a request"));
-    const background = refuse as () => void;
-    const scene = await openScene({ manager: { background } });
+    const scene = await openScene({ manager: { background: refuse } });
     await scene.clock.advance(HOUR - 400_000);
     await scene.session.getAccessToken();
     await scene.clock.advance(1_000);
