@@ -161,17 +161,20 @@ interface Deadline {
 
 /** Starts the time for building a request. What is built after it is not sent. */
 function startDeadline(clock: Clock, timeoutMs: number): Deadline {
+  const overAt = clock.monotonic() + timeoutMs;
   let error: TransportError | undefined;
-  let cancel = (): void => undefined;
+  let end = (): void => undefined;
   const over = new Promise<never>((_resolve, reject) => {
-    const onOver = (): void => {
+    end = () => {
       const what = "the function that gives the secret, key, token or assertion did not answer";
       error = new TransportError("timeout", `nothing was sent: ${what} within ${String(timeoutMs)} ms`);
       reject(error);
     };
-    cancel = setDeadline(clock, timeoutMs, onOver);
   });
+  const cancel = setDeadline(clock, timeoutMs, end);
   const throwIfOver = (): void => {
+    // In a process that stood still, what was built meanwhile comes before the timer.
+    if (clock.monotonic() >= overAt) end();
     if (error !== undefined) throw error;
   };
   return { over, throwIfOver, cancel };

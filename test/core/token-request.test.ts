@@ -14,7 +14,9 @@ import {
   refreshTokens,
   revokeTokens,
 } from "warehouse-oauth";
+import { manualClock } from "warehouse-oauth/testing";
 import { requestTokens } from "../../src/core/token-request.ts";
+import { heldUp } from "../lib/held-up-clock.ts";
 import {
   type StillClock,
   TOKENS,
@@ -417,6 +419,18 @@ describe("S-027 one deadline for all of an attempt", () => {
     await waiting;
     give("s");
     await turn();
+    expect(sent).toHaveLength(0);
+  });
+
+  it("R-20 a secret that lay there when a process that stood still woke up is not sent", async () => {
+    const clock = heldUp(manualClock());
+    const { fetch, sent } = script(json(TOKENS));
+    const clientSecret = async (): Promise<string> => {
+      await clock.block(15_000);
+      return "s";
+    };
+    const error = await refusal(clientCredentials(acmeClient(fetch, { clock, clientSecret, timeoutMs: 700 })));
+    expect(error).toMatchObject({ code: "timeout", ambiguous: false, retryable: true });
     expect(sent).toHaveLength(0);
   });
 
