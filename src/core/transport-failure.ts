@@ -31,33 +31,49 @@ const CODE = /^[A-Z][A-Z0-9_]{1,63}$/;
 /** Failures are wrapped a few times at most; a longer chain is somebody's loop. */
 const MAX_DEPTH = 5;
 
+/** One error of a chain, by its code. */
+interface Failure {
+  readonly code: string;
+  readonly notSent: boolean;
+}
+
 /**
  * Says whether a failed request may have been processed, from the codes in its causes.
  * What is not known is ambiguous: assuming "not sent" would spend a refresh token twice.
  */
 export function classifyTransportFailure(error: unknown): TransportFailure {
-  const codes = readCodes(error);
-  const tls = codes.find((code) => TLS.test(code) && !TLS_WHEN_UP.test(code) && !NOT_SENT.has(code));
-  if (tls !== undefined) return { code: tls, ambiguous: false, retryable: false };
-  const allNotSent = codes.length > 0 && codes.every((code) => NOT_SENT.has(code));
-  return { code: codes[0], ambiguous: !allNotSent, retryable: true };
+  const failures = readFailures(error);
+  const tls = failures.find(({ code, notSent }) => TLS.test(code) && !TLS_WHEN_UP.test(code) && !notSent);
+  if (tls !== undefined) return { code: tls.code, ambiguous: false, retryable: false };
+  const allNotSent = failures.length > 0 && failures.every(({ notSent }) => notSent);
+  return { code: failures[0]?.code, ambiguous: !allNotSent, retryable: true };
 }
 
 /** What a `fetch` of the caller's own throws may have getters that throw. */
-function readCodes(error: unknown): readonly string[] {
+function readFailures(error: unknown): readonly Failure[] {
   try {
-    return collectCodes(error, 0);
+    return collectFailures(error, 0);
   } catch {
     return [];
   }
 }
 
-/** The codes found in an error, its causes, and the members of an aggregate, innermost first. */
-function collectCodes(error: unknown, depth: number): readonly string[] {
+/** The failures found in an error, its causes, and the members of an aggregate, innermost first. */
+function collectFailures(error: unknown, depth: number): readonly Failure[] {
   if (depth >= MAX_DEPTH || typeof error !== "object" || error === null) return [];
-  const inner = [
-    ...("errors" in error && Array.isArray(error.errors) ? (error.errors as readonly unknown[]) : []),
-    ...("cause" in error ? [error.cause] : []),
-  ].flatMap((cause) => collectCodes(cause, depth + 1));
-  return "code" in error && typeof error.code === "string" && CODE.test(error.code) ? [...inner, error.code] : inner;
+  const members = "errors" in error && Array.isArray(error.errors) ? (error.errors as readonly unknown[]) : [];
+  const inner = [...members, ...("cause" in error ? [error.cause] : [])].flatMap((one) =>
+    collectFailures(one, depth + 1),
+  );
+  if (!("code" in error && typeof error.code === "string" && CODE.test(error.code))) return inner;
+  const { code } = error;
+  // Node gives an aggregate the code of its first member, and nothing else of it.
+  if (members.length > 0 && inner.some((failure) => failure.code === code)) return inner;
+  return [...inner, { code, notSent: isNotSent(code, "syscall" in error ? error.syscall : undefined) }];
+}
+
+/** The same code of a connection that was up says nothing of what went through it. */
+function isNotSent(code: string, syscall: unknown): boolean {
+  if (syscall === "read" || syscall === "write") return false;
+  return NOT_SENT.has(code) || (code === "ETIMEDOUT" && syscall === "connect");
 }

@@ -93,6 +93,31 @@ describe("R-20 which failures were not sent", () => {
     });
   });
 
+  it("R-20 no connection in time is not sent, on every way on which Node tells it", () => {
+    const of = (code: string, syscall?: string): Error =>
+      Object.assign(new Error("x"), { code, ...(syscall !== undefined && { syscall }) });
+    const all = (...errors: readonly Error[]): Error =>
+      Object.assign(new AggregateError(errors), { code: (errors[0] as NodeJS.ErrnoException).code }); // as node:net does it
+    const [slow, refused] = [of("ETIMEDOUT", "connect"), of("ECONNREFUSED", "connect")];
+    for (const error of [slow, all(slow, refused), all(refused, slow)]) {
+      expect(classifyTransportFailure(new TypeError("fetch failed", { cause: error }))).toMatchObject({
+        ambiguous: false,
+        retryable: true,
+      });
+    }
+    const lost = of("ETIMEDOUT", "read");
+    for (const error of [of("ETIMEDOUT"), lost, all(lost, refused), all(refused, lost), all(slow, of("ECONNRESET"))]) {
+      expect(classifyTransportFailure(error)).toMatchObject({ ambiguous: true });
+    }
+    const early = Object.assign(new AggregateError([refused]), { code: "ECONNRESET" });
+    expect(classifyTransportFailure(early)).toMatchObject({ ambiguous: true });
+  });
+
+  it.each(["read", "write"])("R-20 a network that went away under a connection (%s) may have carried it", (syscall) => {
+    const error = Object.assign(new Error("x"), { code: "EHOSTUNREACH", syscall });
+    expect(classifyTransportFailure(error)).toEqual({ code: "EHOSTUNREACH", ambiguous: true, retryable: true });
+  });
+
   it("takes the innermost code, and doubts if codes along the way differ", () => {
     expect(classifyTransportFailure(failed("UND_ERR_SOCKET", "ECONNREFUSED"))).toEqual({
       code: "ECONNREFUSED",
