@@ -26,10 +26,13 @@ export type AnswerHeaders = Pick<Headers, "get">;
 
 /** An answer that reads itself. */
 export interface BoundedResponse extends Response {
-  /** Gives what it holds; `undefined` if its body has more than `limitBytes`: then the rest is let go unread. */
-  [READ_WITHIN](
-    limitBytes: number,
-  ): Promise<{ readonly headers: AnswerHeaders; readonly body: Uint8Array } | undefined>;
+  /**
+   * Gives what it holds; `undefined` if its body has more than `limitBytes`: then the rest is let go unread. Not there
+   * once somebody has asked for its stream or a copy: a `fetch` around ours may look at answers, too.
+   */
+  readonly [READ_WITHIN]:
+    | ((limitBytes: number) => Promise<{ readonly headers: AnswerHeaders; readonly body: Uint8Array } | undefined>)
+    | undefined;
 }
 
 /** A whole answer, read within its bounds. */
@@ -118,10 +121,11 @@ async function exchangeOnce(
     );
   }
   const { status } = response;
-  if (!isBounded(response)) {
+  const reading = (response as Partial<BoundedResponse>)[READ_WITHIN]?.(limitBytes);
+  if (reading === undefined) {
     return { status, headers: response.headers, text: await readText(response, limitBytes, signal) };
   }
-  const whole = await response[READ_WITHIN](limitBytes);
+  const whole = await reading;
   if (whole === undefined || whole.body.byteLength > limitBytes) throw tooLarge(status, limitBytes);
   return { status, headers: whole.headers, text: new TextDecoder().decode(whole.body) };
 }
@@ -148,10 +152,6 @@ async function readText(response: Response, limitBytes: number, signal: AbortSig
     }
     text += decoder.decode(value, { stream: true });
   }
-}
-
-function isBounded(response: Response): response is BoundedResponse {
-  return READ_WITHIN in response;
 }
 
 function tooLarge(status: number, limitBytes: number): TokenEndpointError {

@@ -1,10 +1,16 @@
 import type { IncomingMessage } from "node:http";
-import { Readable } from "node:stream";
 import { READ_WITHIN } from "../core/index.ts";
-import type { AnswerHeaders, BoundedResponse } from "../core/index.ts";
+import type { BoundedResponse } from "../core/index.ts";
+import type { AnswerBody } from "./answer-body.ts";
 
 /** Statuses whose answers have no body (Fetch standard, "null body status"). */
-const WITHOUT_BODY: ReadonlySet<number> = new Set([101, 103, 204, 205, 304]);
+const WITHOUT_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
+
+/** What a number that is no status counts as (RFC 9110 §15). */
+const SERVER_ERROR = 500;
+
+/** What a `Response` takes as `statusText`. */
+const REASON_PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 /**
  * An answer of node:http that looks like a `Response` and becomes one only if somebody reads it as one: building a
@@ -17,19 +23,18 @@ export class LightResponse implements BoundedResponse {
   readonly status: number;
   readonly statusText: string;
   readonly #message: IncomingMessage;
-  readonly #hasBody: boolean;
+  readonly #content: AnswerBody | undefined;
   #headers: Headers | undefined;
   #whole: Response | undefined;
   #read = false;
 
-  constructor(message: IncomingMessage, url: string, method: string) {
+  constructor(message: IncomingMessage, body: AnswerBody, url: string, method: string) {
     this.#message = message;
     this.url = url;
     this.status = message.statusCode ?? 0;
     this.statusText = message.statusMessage ?? "";
-    this.#hasBody = method !== "HEAD" && !WITHOUT_BODY.has(this.status);
-    // Nobody reads what is not there, and the connection is wanted for the next request.
-    if (!this.#hasBody) message.resume();
+    if (method !== "HEAD" && !WITHOUT_BODY.has(this.status)) this.#content = body;
+    else body.waitForNobody();
   }
 
   get ok(): boolean {
@@ -84,25 +89,25 @@ export class LightResponse implements BoundedResponse {
   }
 
   /** @internal */
-  async [READ_WITHIN](limitBytes: number): Promise<{ headers: AnswerHeaders; body: Uint8Array } | undefined> {
-    if (this.bodyUsed || this.#whole !== undefined) throw new TypeError("the body was read before");
-    this.#read = true;
-    const body = this.#hasBody ? await readWithin(this.#message, limitBytes) : new Uint8Array(0);
+  get [READ_WITHIN](): BoundedResponse[typeof READ_WITHIN] {
+    return this.#read || this.#whole !== undefined ? undefined : (limitBytes) => this.#readWithin(limitBytes);
+  }
+
+  async #readWithin(limitBytes: number): ReturnType<NonNullable<BoundedResponse[typeof READ_WITHIN]>> {
+    this.#read = this.#content !== undefined;
+    const body = this.#content === undefined ? new Uint8Array(0) : await this.#content.readWithin(limitBytes);
     return body && { headers: { get: (name) => joinedHeader(this.#message.rawHeaders, name) }, body };
   }
 
   /** The real thing, made when it is asked for. */
   get #response(): Response {
     if (this.#whole === undefined) {
-      const { status, statusText, headers } = this;
-      const stream = this.#hasBody && !this.#read ? Readable.toWeb(this.#message) : null;
-      this.#whole = new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>> | null, {
-        status,
-        statusText,
-        headers,
-      });
-      // Read already: every further reading fails, as it does with a response of the platform.
-      if (this.#read) this.#whole = usedResponse(this.#whole);
+      const init = {
+        status: this.status >= 200 && this.status <= 599 ? this.status : SERVER_ERROR,
+        statusText: REASON_PHRASE.test(this.statusText) ? this.statusText : "",
+        headers: this.headers,
+      };
+      this.#whole = this.#read ? usedResponse(init) : new Response(this.#content?.toStream() ?? null, init);
     }
     return this.#whole;
   }
@@ -120,35 +125,9 @@ function joinedHeader(raw: readonly string[], name: string): string | null {
   return joined;
 }
 
-function usedResponse({ status, statusText, headers }: Response): Response {
-  const used = new Response("", { status, statusText, headers });
+/** Every further reading of it fails, as it does with a response of the platform. */
+function usedResponse(init: ResponseInit): Response {
+  const used = new Response("", init);
   used.text().catch(() => undefined);
   return used;
-}
-
-/** Collects a body, counting; a connection that breaks in the middle fails with the code that Node gives it. */
-function readWithin(message: IncomingMessage, limitBytes: number): Promise<Uint8Array | undefined> {
-  return new Promise((resolve, reject) => {
-    const chunks: Uint8Array[] = [];
-    let bytes = 0;
-    message.on("data", (chunk: Uint8Array) => {
-      bytes += chunk.byteLength;
-      if (bytes > limitBytes) {
-        resolve(undefined);
-        message.destroy();
-      } else {
-        chunks.push(chunk);
-      }
-    });
-    message.on("end", () => {
-      const [first] = chunks;
-      resolve(chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks));
-    });
-    message.on("error", (error) => {
-      reject(new TypeError("the answer broke off", { cause: error }));
-    });
-    message.on("close", () => {
-      reject(new TypeError("the answer broke off", { cause: { code: "ECONNRESET" } }));
-    });
-  });
 }

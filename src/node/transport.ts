@@ -1,9 +1,7 @@
-import { Agent as HttpAgent, request as requestHttp } from "node:http";
-import type { ClientRequest, IncomingMessage, RequestOptions } from "node:http";
-import { Agent as HttpsAgent, request as requestHttps } from "node:https";
 import { ConfigurationError, assertKnownOptions, invalidArgument, isLoopbackHttp } from "../core/index.ts";
 import type { Fetch } from "../core/index.ts";
-import { LightResponse } from "./light-response.ts";
+import { Connections } from "./connections.ts";
+import type { PreparedRequest } from "./connections.ts";
 
 /** Options of {@link nodeTransport}. */
 export interface NodeTransportOptions {
@@ -15,18 +13,15 @@ export interface NodeTransportOptions {
 
 /** A `fetch` for token requests that keeps its connections. */
 export type NodeTransport = Fetch & {
-  /** Takes no more requests, lets those under way end, and lets go of all connections. Idempotent. */
+  /**
+   * Takes no more requests, lets those under way end with what is read of their answers, and lets go of all connections.
+   * Idempotent.
+   */
   close(): Promise<void>;
 };
 
 /** Three times what a manager sends at once by default: several clients of one server fit in. */
 const DEFAULT_MAX_SOCKETS = 32;
-
-/** Idle connections are let go before most servers close them: a request on a closed one is lost without an answer. */
-const IDLE_SOCKET_MS = 4_000;
-
-/** Older versions of TLS are broken (RFC 8996). */
-const MIN_TLS_VERSION = "TLSv1.2";
 
 const OPTIONS: ReadonlySet<string> = new Set<keyof NodeTransportOptions>(["maxSockets", "ca"]);
 
@@ -61,7 +56,8 @@ const TEXT = "text/plain;charset=UTF-8";
  */
 export function nodeTransport(options: NodeTransportOptions = {}): NodeTransport {
   assertOptions(options);
-  const connections = new Connections(options);
+  const { maxSockets = DEFAULT_MAX_SOCKETS, ca } = options;
+  const connections = new Connections({ maxSockets, ca });
   // An async function: what is wrong with the arguments is a rejection, as it is with the global one.
   const transport: Fetch = async (input, init) => connections.send(prepare(input, init));
   return Object.assign(transport, { close: () => connections.close() });
@@ -76,17 +72,7 @@ function assertOptions(options: NodeTransportOptions): void {
   if (ca !== undefined && typeof ca !== "string") throw invalidArgument('"ca" must be certificates as PEM text');
 }
 
-/** A request that may be sent. */
-interface Prepared {
-  readonly url: URL;
-  readonly method: string;
-  readonly headers: Record<string, string>;
-  readonly body: string | Uint8Array | undefined;
-  readonly signal: AbortSignal | undefined;
-  readonly refusesRedirects: boolean;
-}
-
-function prepare(input: string | URL | Request, init: RequestInit = {}): Prepared {
+function prepare(input: string | URL | Request, init: RequestInit = {}): PreparedRequest {
   const request = input instanceof Request ? input : undefined;
   const url = new URL(input instanceof Request ? input.url : input);
   assertReachable(url);
@@ -134,83 +120,4 @@ function readHeaders(given: RequestInit["headers"] | undefined): Record<string, 
     headers[name.toLowerCase()] = value;
   }
   return headers;
-}
-
-/** The kept connections of one transport. */
-class Connections {
-  readonly #http: HttpAgent;
-  readonly #https: HttpsAgent;
-  readonly #underWay = new Set<ClientRequest>();
-  #closing: Promise<void> | undefined;
-  #onIdle: (() => void) | undefined;
-
-  constructor({ maxSockets = DEFAULT_MAX_SOCKETS, ca }: NodeTransportOptions) {
-    const shared = { keepAlive: true, maxSockets, timeout: IDLE_SOCKET_MS };
-    this.#http = new HttpAgent(shared);
-    const tls = { rejectUnauthorized: true, minVersion: MIN_TLS_VERSION, ...(ca !== undefined && { ca }) } as const;
-    this.#https = new HttpsAgent({ ...shared, ...tls });
-  }
-
-  send({ url, method, headers, body, signal, refusesRedirects }: Prepared): Promise<Response> {
-    if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
-    if (this.#closing !== undefined) return Promise.reject(new TypeError("the transport was closed"));
-    return new Promise((resolve, reject) => {
-      const fail = (cause: unknown): void => {
-        reject(signal?.aborted === true ? (signal.reason as Error) : new TypeError("the request failed", { cause }));
-      };
-      const options: RequestOptions = { method, headers };
-      const request =
-        url.protocol === "https:"
-          ? requestHttps(url, { ...options, agent: this.#https })
-          : requestHttp(url, { ...options, agent: this.#http });
-      this.#track(request, signal);
-      request.on("error", fail);
-      request.on("response", (message) => {
-        const refusal = refusalOf(message, refusesRedirects);
-        if (refusal === undefined) {
-          resolve(new LightResponse(message, url.href, method));
-          return;
-        }
-        fail(refusal);
-        message.destroy();
-      });
-      request.end(body);
-    });
-  }
-
-  close(): Promise<void> {
-    this.#closing ??= new Promise<void>((resolve) => {
-      this.#onIdle = () => {
-        this.#http.destroy();
-        this.#https.destroy();
-        resolve();
-      };
-      if (this.#underWay.size === 0) this.#onIdle();
-    });
-    return this.#closing;
-  }
-
-  /** A request is under way until its connection is free again, or gone. */
-  #track(request: ClientRequest, signal: AbortSignal | undefined): void {
-    const onAbort = (): void => {
-      request.destroy();
-    };
-    this.#underWay.add(request);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    request.once("close", () => {
-      signal?.removeEventListener("abort", onAbort);
-      this.#underWay.delete(request);
-      if (this.#underWay.size === 0) this.#onIdle?.();
-    });
-  }
-}
-
-/** Why an answer is not taken: its redirect was not wanted, or its bytes would have to be decoded. */
-function refusalOf({ statusCode = 0, headers }: IncomingMessage, refusesRedirects: boolean): Error | undefined {
-  if (refusesRedirects && statusCode >= 300 && statusCode <= 399 && headers.location !== undefined) {
-    return new Error("the server answered with a redirect");
-  }
-  const encoding = headers["content-encoding"];
-  if (encoding === undefined || encoding.toLowerCase() === "identity") return undefined;
-  return new Error("the answer is encoded, which was not asked for");
 }

@@ -2,7 +2,9 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { RequestListener, Server, ServerResponse } from "node:http";
 import { createServer as createSecureServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import { createServer as createTcpServer } from "node:net";
+import type { AddressInfo, Server as TcpServer, Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 import { Worker } from "node:worker_threads";
 import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, it } from "vitest";
@@ -28,10 +30,10 @@ afterEach(async () => {
   for (const close of closing.splice(0)) await close();
 });
 
-async function listen(server: Server): Promise<string> {
+async function listen(server: Server | TcpServer): Promise<string> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   closing.push(() => {
-    server.closeAllConnections();
+    if ("closeAllConnections" in server) server.closeAllConnections();
     server.close();
   });
   return `127.0.0.1:${String((server.address() as AddressInfo).port)}`;
@@ -53,6 +55,29 @@ function send(
   changes: { clock?: Clock; signal?: AbortSignal; timeoutMs?: number } = {},
 ): Promise<Answer> {
   return sendRequest(url, POST, { fetch, clock: systemClock, timeoutMs: 30_000, limitBytes: 1_000, ...changes });
+}
+
+/** More than is taken off a connection that nobody reads, and than the buffers of sockets hold. */
+const LARGE = "x".repeat(20_000_000);
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** The start of an answer that never ends. */
+const beginning: RequestListener = (_request, response) => {
+  response.writeHead(200, { "content-length": "100" }).write("{");
+};
+
+/** An answer that broke off after the transport gave it out and before anybody reads it. */
+async function brokenAnswer(fetch: Fetch, init?: RequestInit): Promise<Response> {
+  const sockets: Socket[] = [];
+  const url = await serve((request, response) => {
+    sockets.push(request.socket);
+    beginning(request, response);
+  });
+  const answer = await fetch(url, init);
+  for (const socket of sockets) socket.destroy();
+  await pause(50);
+  return answer;
 }
 
 /** What can be compared of an outcome. */
@@ -283,10 +308,10 @@ describe("nodeTransport", () => {
     const closed = new Promise<void>((resolve) => (gone = resolve));
     const url = await serve((request, response) => {
       request.socket.on("close", gone);
-      response.end("x".repeat(11));
+      response.end(LARGE);
     });
     const answer = (await open()(url)) as BoundedResponse;
-    expect(await answer[READ_WITHIN](10)).toBeUndefined();
+    expect(await answer[READ_WITHIN]?.(10)).toBeUndefined();
     await closed;
   });
 
@@ -297,6 +322,93 @@ describe("nodeTransport", () => {
 
   it.each([{ maxSockets: 0 }, { maxSockets: 1.5 }, { sockets: 1 }])("refuses the options %j", (options) => {
     expect(() => nodeTransport(options)).toThrowError(expect.objectContaining({ code: "config_invalid" }) as Error);
+  });
+
+  it.each([
+    ["a copy is read", (answer: Response): Promise<unknown> => answer.clone().text()],
+    ["its stream is looked at", (answer: Response): Promise<unknown> => Promise.resolve(answer.body)],
+  ])("R-54 a fetch around it may look at answers: %s, and the answer is taken", async (_what, look) => {
+    const url = await serve((_request, response) => response.end('{"a":1}'));
+    const transport = open();
+    const looking: Fetch = async (input, init) => {
+      const answer = await transport(input, init);
+      await look(answer);
+      return answer;
+    };
+    expect(await send(looking, url)).toMatchObject({ text: '{"a":1}' });
+  });
+
+  it("R-55 an answer that nobody reads gives its connection back", async () => {
+    const ports = new Set<number | undefined>();
+    const url = await serve((request, response) => {
+      ports.add(request.socket.remotePort);
+      response.end("x".repeat(60_000));
+    });
+    const transport = open({ maxSockets: 1 });
+    const answers = [];
+    for (let count = 0; count < 3; count++) answers.push(await transport(url));
+    expect(ports.size).toBe(1);
+    for (const answer of answers) expect(await answer.text()).toHaveLength(60_000);
+  });
+
+  it("R-55 an aborted request that waits for a connection is heard, and sent no more", async () => {
+    const waiting: ServerResponse[] = [];
+    let arrive = (): void => undefined;
+    const arrived = new Promise<void>((resolve) => (arrive = resolve));
+    const url = await serve((_request, response) => {
+      waiting.push(response);
+      arrive();
+    });
+    const transport = open({ maxSockets: 1 });
+    const first = send(transport, url);
+    await arrived;
+    const abort = new AbortController();
+    const second = transport(url, { signal: abort.signal });
+    const third = send(transport, url);
+    abort.abort(new RangeError("enough"));
+    await expect(second).rejects.toBe(abort.signal.reason);
+    await expect(transport(url, { signal: abort.signal })).rejects.toBe(abort.signal.reason);
+    waiting[0]?.end("one");
+    expect(await first).toMatchObject({ text: "one" });
+    await expect.poll(() => waiting.length).toBe(2);
+    waiting[1]?.end("three");
+    expect(await third).toMatchObject({ text: "three" });
+  });
+
+  it("R-53 a change of protocol (101) is a connection that ended", async () => {
+    const url = await serve((request) => {
+      request.socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+    });
+    const transport = open();
+    expect(await outcomeOf(send(transport, url))).toMatchObject({ code: "network_error", ambiguous: true });
+    await transport.close();
+  });
+
+  it("R-20 closed, it has sent nothing", async () => {
+    const transport = open();
+    await transport.close();
+    const expected = { code: "network_error", ambiguous: false, retryable: false };
+    expect(await outcomeOf(send(transport, "https://login.acme.example/token"))).toEqual(expected);
+  });
+
+  it("R-20 an error of TLS after the request was written: it may have been processed", async () => {
+    const { key, cert } = selfSigned();
+    let received = "";
+    let wire: Socket | undefined;
+    const tls = createTlsServer({ key, cert }, (socket) => {
+      socket.on("error", () => undefined);
+      socket.on("data", (data) => {
+        received += String(data);
+        wire?.write("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"); // something in between fails, in plain text
+      });
+    });
+    const tcp = createTcpServer((socket) => {
+      wire = socket.on("error", () => undefined);
+      tls.emit("connection", socket);
+    });
+    const outcome = await outcomeOf(send(open({ ca: cert }), `https://${await listen(tcp)}/token`));
+    expect(received).toContain("POST");
+    expect(outcome).toEqual({ code: "network_error", ambiguous: true, retryable: true });
   });
 
   it("close lets a request end, takes no more, and lets go of connections", async () => {
@@ -321,6 +433,32 @@ describe("nodeTransport", () => {
     expect(await sending).toMatchObject({ text: "late" });
     await closed;
     await expect.poll(() => gone).toBe(true);
+  });
+
+  it("R-55 close does not wait for somebody to read a large answer", async () => {
+    const waiting: ServerResponse[] = [];
+    const url = await serve((_request, response) => {
+      waiting.push(response);
+      if (waiting.length < 3) response.end(LARGE);
+    });
+    const transport = open();
+    const stalled = await transport(url);
+    await pause(50);
+    const fresh = await transport(url);
+    const late = transport(url);
+    await expect.poll(() => waiting.length).toBe(3);
+    const closed = transport.close();
+    waiting[2]?.end(LARGE);
+    const unread = [stalled, fresh, await late];
+    await closed;
+    for (const answer of unread) await expect(answer.text()).rejects.toThrow("nobody read it");
+  });
+
+  it("close lets an answer that is read come to its end", async () => {
+    const url = await serve((_request, response) => response.end(LARGE));
+    const transport = open();
+    const reading = (await transport(url)).text();
+    await Promise.all([transport.close(), expect(reading).resolves.toHaveLength(LARGE.length)]);
   });
 });
 
@@ -367,5 +505,79 @@ describe("its answers behave as a Response does", () => {
     const url = await serve((_request, response) => response.writeHead(302, { location: "/a" }).end());
     await expect(open()(url, { redirect: "error" })).rejects.toThrow(TypeError);
     expect(await open()(url)).toMatchObject({ status: 302, redirected: false });
+  });
+
+  it("a large one comes whole, however slowly it is read", async () => {
+    const url = await serve((_request, response) => response.end(LARGE));
+    const answer = await open()(url);
+    await pause(50); // it has stopped coming
+    let bytes = 0;
+    for await (const chunk of answer.body ?? []) {
+      bytes += chunk.byteLength;
+      if (bytes < 1_000_000) await pause(1);
+    }
+    expect(bytes).toBe(LARGE.length);
+    const bounded = (await open()(url)) as BoundedResponse;
+    await pause(50);
+    expect((await bounded[READ_WITHIN]?.(LARGE.length))?.body.byteLength).toBe(LARGE.length);
+  });
+
+  it("a cancelled one lets its connection go", async () => {
+    let gone = (): void => undefined;
+    const closed = new Promise<void>((resolve) => (gone = resolve));
+    const url = await serve((request, response) => {
+      request.socket.on("close", gone);
+      response.end(LARGE);
+    });
+    await (await open()(url)).body?.cancel();
+    await closed;
+  });
+
+  it("read within bounds, it is used", async () => {
+    const url = await serve((request, response) => response.writeHead(request.url === "/token" ? 200 : 204).end());
+    const answers = [await open()(url), await open()(`${url}/empty`)] as BoundedResponse[];
+    for (const answer of answers) await answer[READ_WITHIN]?.(10);
+    expect(answers.map(({ bodyUsed }) => bodyUsed)).toEqual([true, false]);
+    expect(answers.map((answer) => answer[READ_WITHIN] === undefined)).toEqual([true, false]);
+    await expect(answers[0]?.text()).rejects.toThrow(TypeError);
+    expect(await answers[1]?.text()).toBe("");
+    expect(await (await open()(url, { method: "HEAD" })).text()).toBe("");
+  });
+
+  it("R-56 one that broke off meanwhile rejects, and throws nothing", async () => {
+    const reading = (await brokenAnswer(open())).text();
+    await expect(reading).rejects.toThrow("broke off");
+    const cancelling = (await brokenAnswer(open())).body?.cancel();
+    await expect(cancelling).resolves.toBeUndefined();
+  });
+
+  it("R-56 one that broke off before a fetch around it hands it on is a broken connection, at once", async () => {
+    const transport = open();
+    const slow: Fetch = (_input, init) => brokenAnswer(transport, init);
+    const expected = { code: "network_error", ambiguous: true, retryable: true };
+    expect(await outcomeOf(send(slow, "http://127.0.0.1/token"))).toEqual(expected);
+  });
+
+  it("an abort while it is read gives the caller's reason", async () => {
+    const url = await serve(beginning);
+    const abort = new AbortController();
+    const { signal } = abort;
+    const answers = [await open()(url, { signal }), await open()(url, { signal })] as const;
+    const readings = [answers[0].text(), (answers[1] as BoundedResponse)[READ_WITHIN]?.(10)];
+    abort.abort(new RangeError("enough"));
+    for (const reading of readings) await expect(reading).rejects.toBe(signal.reason);
+  });
+
+  it.each([
+    ["999 x", 999, "x"],
+    ["099 x", 99, "x"],
+    ["200 a\u0001b", 200, "a\u0001b"],
+  ])("one that says %j can be read, too", async (line, status, statusText) => {
+    const url = await serve((request) => {
+      request.socket.end(`HTTP/1.1 ${line}\r\ncontent-length: 1\r\n\r\nx`);
+    });
+    const answer = await open()(url);
+    expect(answer).toMatchObject({ status, statusText });
+    expect([await answer.clone().text(), await answer.text()]).toEqual(["x", "x"]);
   });
 });
