@@ -191,12 +191,15 @@ function refreshTokenFrom(
     return Math.max(loginAt, refreshExpiresAt - refreshTokenLifetimeMs);
   }
   // Read for the first time, it may have been prolonged a moment ago; the next refresh tells.
-  const isProlonged = before === undefined ? refreshExtends !== "never" : before.refreshExpiresAt !== refreshExpiresAt;
-  return isProlonged ? obtainedAt : loginAt;
+  if (before === undefined) return refreshExtends === "never" ? loginAt : obtainedAt;
+  // An end that moves does so with the time; a server that counts down in whole seconds names one that stands still
+  // a little differently each time.
+  const movedMs = Math.abs(refreshExpiresAt - (before.refreshExpiresAt ?? Infinity));
+  return movedMs > (obtainedAt - before.obtainedAt) / 2 ? obtainedAt : loginAt;
 }
 
 /** Whether anything but a person can get the next token. */
-export function isRenewable({ obtain, record }: SessionEntry): boolean {
+export function isRenewable({ obtain, record }: Pick<SessionEntry, "obtain" | "record">): boolean {
   return obtain !== undefined || (record?.state === "active" && record.tokens?.refreshToken !== undefined);
 }
 

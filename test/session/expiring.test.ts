@@ -3,7 +3,10 @@ import { TokenManager, clientCredentials, createClient, defineWarehouse } from "
 import type { OAuthClient, SessionEvent } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import { expect, test } from "vitest";
-import { DAY, acmeServer, eventsOf, storeWith, success } from "./acme-room.ts";
+import { EndingNotices } from "../../src/session/ending-notices.ts";
+import type { SessionEntry } from "../../src/session/session-entry.ts";
+import { SessionFreshness } from "../../src/session/session-freshness.ts";
+import { DAY, acmeServer, entryOf, eventsOf, storeWith, success } from "./acme-room.ts";
 import { HOUR, openScene, run } from "./scene.ts";
 
 test("S-073 the end of the refresh token is told when it is near", async () => {
@@ -103,4 +106,70 @@ test.each([
   const events = eventsOf(restarted);
   await restarted.session(server.client, { subject: "ada" }).status();
   expect(events).toMatchObject([{ type: "expiring", what: "refresh_token", endsAt }]);
+});
+
+test("S-073 an end that the server counts down in whole seconds is one, told once, also by who comes back into memory", async () => {
+  const clock = manualClock();
+  const server = acmeServer(clock, { refreshExtends: "never" });
+  const endsAt = clock.now() + 2 * DAY + 500;
+  server.answer = (_, index) =>
+    success(`access-${String(index)}`, { refresh_token_expires_in: Math.floor((endsAt - clock.now()) / 1_000) });
+  const manager = new TokenManager({ clock, random: () => 0.5, store: storeWith(clock) });
+  const events = eventsOf(manager);
+  const told = (): SessionEvent[] => events.filter(({ type }) => type === "expiring");
+  manager.start();
+  const tokens = server.tokens({ refreshExpiresAt: endsAt });
+  const session = await manager.save(server.client, { subject: "ada" }, tokens);
+  const useFor = async (durationMs: number): Promise<void> => {
+    for (let passedMs = 0; passedMs < durationMs; passedMs += 0.5 * HOUR) {
+      await run(clock, session.getAccessToken());
+      await clock.advance(0.5 * HOUR);
+    }
+  };
+  await useFor(43 * HOUR);
+  expect(told()).toEqual([]);
+  await useFor(1 * HOUR);
+  expect(told()).toMatchObject([{ what: "refresh_token" }]);
+  for (let visit = 0; visit < 2; visit++) {
+    await clock.advance(1.3 * HOUR);
+    expect(session.peek()).toBeUndefined(); // it had left memory
+    await run(clock, session.getAccessToken());
+  }
+  expect(told()).toHaveLength(1);
+});
+
+test("S-073 another end is told, too", async () => {
+  const clock = manualClock();
+  const server = acmeServer(clock, { refreshExtends: "never" });
+  const manager = new TokenManager({ clock });
+  const events = eventsOf(manager);
+  for (let login = 0; login < 2; login++) {
+    const refreshExpiresAt = clock.now() + 10 * DAY;
+    const tokens = server.tokens({ refreshExpiresAt });
+    const session = await manager.save(server.client, { subject: "ada" }, tokens);
+    await clock.advance(9.5 * DAY);
+    await run(clock, session.refresh());
+    expect(events.filter(({ type }) => type === "expiring")).toHaveLength(login + 1);
+    expect(events.findLast(({ type }) => type === "expiring")).toMatchObject({ endsAt: refreshExpiresAt });
+  }
+});
+
+test("S-073 what is remembered of sessions that left memory is bounded: the last ten thousand", () => {
+  const clock = manualClock();
+  const server = acmeServer(clock);
+  const freshness = new SessionFreshness(clock, {}, () => "80000000", true);
+  const tokens = server.tokens({ obtainedAt: clock.now() - 10 * DAY, refreshExpiresAt: clock.now() + HOUR });
+  const notices = new EndingNotices(freshness);
+  const toldOf = (entry: SessionEntry): number => notices.take(entry, undefined).length;
+  const ada = entryOf(server.client, tokens, "ada");
+  expect(toldOf(ada)).toBe(1);
+  for (let n = 0; n < 9_999; n++) toldOf(entryOf(server.client, tokens, `user-${String(n)}`));
+  expect(toldOf(entryOf(server.client, tokens, "ada"))).toBe(0);
+  // That made hers the last of all.
+  for (let n = 0; n < 9_999; n++) toldOf(entryOf(server.client, tokens, `other-${String(n)}`));
+  expect(toldOf(entryOf(server.client, tokens, "ada"))).toBe(0);
+  for (let n = 0; n < 10_000; n++) toldOf(entryOf(server.client, tokens, `third-${String(n)}`));
+  expect(toldOf(ada)).toBe(0); // she is still in memory
+  for (let n = 0; n < 10_000; n++) toldOf(entryOf(server.client, tokens, `fourth-${String(n)}`));
+  expect(toldOf(entryOf(server.client, tokens, "ada"))).toBe(1);
 });

@@ -342,6 +342,22 @@ describe("endings", () => {
     expect(saidOf(began)).toBe(1);
   });
 
+  test.each([
+    ["stands still, counted down in whole seconds", 900, 1],
+    ["stands still, counted down in whole seconds", -900, 1],
+    ["moves with the time", HOUR, 0],
+    ["moves with the time, not all the way", 0.6 * HOUR, 0],
+  ])("S-073 an end that %s (by %d ms)", async (_, movedMs, told) => {
+    const first = { refreshExpiresAt: clock.now() + 10 * DAY };
+    const before = recordOf(session(first)).tokens;
+    const loginAt = clock.now() - 9 * 10 * DAY;
+    await clock.advance(HOUR);
+    const next = session({ refreshExpiresAt: first.refreshExpiresAt + movedMs }, {}, { loginAt });
+    // A tenth of a hundred days, at most seven: near, if the refresh token began its life with the login.
+    await clock.advance(4 * DAY);
+    expect(freshness().endingsOf(next, before)).toHaveLength(told);
+  });
+
   test("nothing ends without tokens", () => {
     expect(freshness().endingsOf(entryOf(acmeServer(clock).client))).toEqual([]);
   });
