@@ -18,7 +18,7 @@ const OVERDUE_MS = 30_000;
 const SPREAD_MS = 60_000;
 
 /**
- * Takes up stored sessions that are due and that this process does not know: those of a process that is gone.
+ * Takes up stored sessions that are due and that this process never read: those of a process that is gone.
  *
  * A fleet that starts with all sessions due shares them out by chance: each process takes up no more than it can refresh
  * before it looks again, and any of those that are due. All of them for all would be work with the square of the fleet.
@@ -73,9 +73,12 @@ export class DueSessions {
   /** @returns Whether it is to be refreshed here. */
   async #takeUp(description: SessionDescription): Promise<boolean> {
     const { clock, directory, freshness, scheduler, random } = this.#engine;
-    if (directory.find(description) !== undefined) return false;
-    const entry = await this.#engine.untilClosed(directory.resolve(description));
+    const known = directory.find(description);
+    if (known !== undefined && known.readAt !== -Infinity) return false;
+    const entry = await directory.resolve(description);
     if (entry?.readAt !== -Infinity) return false;
+    // Opened long ago and never asked, it is as good as new.
+    entry.usedAt = clock.now();
     await this.#engine.ensureRead(entry);
     // What was read now: since the list was made, another process may have refreshed it.
     const dueAt = freshness.dueAtOf(entry);

@@ -13,6 +13,8 @@ const STORE_DEADLINE_MS = 5_000;
 export interface VersionedRecord {
   readonly record: SessionRecord;
   readonly version: string;
+  /** As the store lists it, where it was read. */
+  readonly dueAt?: number | undefined;
 }
 
 /** What lies where something is about to be written. */
@@ -51,7 +53,7 @@ export class GuardedStore {
   /** @throws {@link StoreError} */
   async read(key: string): Promise<VersionedRecord | undefined> {
     const found = await this.#call("read", (until) => this.#store.read(key, optionsWith(until, {})));
-    return found && { record: readRecord(found.record), version: found.version };
+    return found && { record: readRecord(found.record), version: found.version, dueAt: found.record.dueAt };
   }
 
   /**

@@ -1,3 +1,4 @@
+import { takeOffList } from "./due-list.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
 
@@ -7,9 +8,15 @@ const MAX_BACKGROUND_WAIT_MS = 5_000;
 /** Refreshes a session whose time has come, unless nobody uses it; where its endpoint has a long line, later. */
 export function refreshDue(engine: SessionEngine, entry: SessionEntry): void {
   if (entry.evicted || engine.closed) return;
-  const now = engine.clock.now();
-  if (now - entry.usedAt > engine.freshness.idleMs) {
+  if (entry.unusedForMs(engine.clock.now()) > engine.freshness.idleMs) {
     leaveIdle(engine, entry);
+    return;
+  }
+  const dueAt = engine.freshness.dueAtOf(entry);
+  const now = engine.clock.now();
+  if (dueAt === undefined || dueAt > now) {
+    // It was to be left alone, or its store could not be written, and somebody used it meanwhile.
+    engine.scheduler.schedule(entry, dueAt);
     return;
   }
   const waitMs = engine.gateOf(entry.connection).waitMs(false);
@@ -27,20 +34,11 @@ function flyWhenDue(engine: SessionEngine, entry: SessionEntry): void {
 
 /** Nobody used it for long: it is left alone, or kept alive where that helps. */
 function leaveIdle(engine: SessionEngine, entry: SessionEntry): void {
-  const { record, version: known } = entry;
   const keepAt = engine.freshness.keepAliveAt(entry);
-  if (keepAt !== undefined) {
-    if (engine.clock.now() < keepAt) engine.scheduler.schedule(entry, keepAt);
-    else flyWhenDue(engine, entry);
+  if (keepAt !== undefined && engine.clock.now() >= keepAt) {
+    flyWhenDue(engine, entry);
     return;
   }
-  if (record === undefined || entry.unsaved !== undefined) return;
-  // Taken off the list of due sessions, or it would stand first in it for ever.
-  const { deleteAfter } = engine.freshness.storedTimes(entry, record);
-  engine.run(
-    engine.store.write(entry.key, record, deleteAfter === undefined ? {} : { deleteAfter }, known).then((version) => {
-      if (version !== undefined && entry.version === known) entry.version = version;
-      engine.directory.evictIfIdle(entry);
-    }),
-  );
+  engine.scheduler.schedule(entry, keepAt);
+  engine.run(takeOffList(engine, entry, keepAt));
 }

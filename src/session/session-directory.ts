@@ -19,6 +19,8 @@ export interface DirectoryOptions {
   readonly isKeptAlive: (entry: SessionEntry) => boolean;
   /** Called for an idle entry that came up in the walk; `true` if the scheduler sees to it. */
   readonly onIdle: (entry: SessionEntry) => boolean;
+  /** Waits for what may never come, no longer than until the end. */
+  readonly untilClosed: <T>(work: Promise<T>) => Promise<T>;
   /** Called for an entry that leaves memory. */
   readonly onEvicted: (entry: SessionEntry) => void;
 }
@@ -79,7 +81,7 @@ export class SessionDirectory {
    * Finds the session of a key: known here, or through `resolveClient`.
    *
    * @throws {@link ConfigurationError} `client_unresolved` for a client of another connection; what `resolveClient` throws;
-   * {@link TransportError} `timeout` if it does not answer.
+   * {@link TransportError} `timeout` if it does not answer; {@link SessionClosedError} if the end comes first.
    */
   async resolve(description: SessionDescription): Promise<SessionEntry | undefined> {
     const known = this.find(description);
@@ -89,16 +91,12 @@ export class SessionDirectory {
   }
 
   async #resolveConnection(description: SessionDescription, connectionId: string): Promise<Connection | undefined> {
-    const { resolveClient } = this.#options;
+    const { clock, resolveClient, untilClosed } = this.#options;
     // Without it, a client that was used here before is as good.
     if (resolveClient === undefined) return this.#connections.get(connectionId);
     const late = `"resolveClient" gave no client within ${String(RESOLVE_WITHIN_MS)} ms`;
-    const client = await inTime(
-      this.#options.clock,
-      RESOLVE_WITHIN_MS,
-      late,
-      Promise.resolve(resolveClient(description)),
-    );
+    const answer = untilClosed(Promise.resolve(resolveClient(description)));
+    const client = await inTime(clock, RESOLVE_WITHIN_MS, late, answer);
     if (client === undefined) return undefined;
     if (client.connectionId !== connectionId) {
       throw new ConfigurationError(
@@ -124,8 +122,8 @@ export class SessionDirectory {
     return true;
   }
 
-  #isIdle({ usedAt }: SessionEntry): boolean {
-    return this.#options.clock.now() - usedAt > this.#options.idleMs;
+  #isIdle(entry: SessionEntry): boolean {
+    return entry.unusedForMs(this.#options.clock.now()) > this.#options.idleMs;
   }
 
   /** Walks on through all entries, a little for each one that comes. */
@@ -137,7 +135,9 @@ export class SessionDirectory {
         this.#walk = undefined;
         return;
       }
-      if (this.#isIdle(next.value) && !this.#options.onIdle(next.value)) this.evictIfIdle(next.value);
+      const entry = next.value;
+      if (!this.#isIdle(entry) || this.#options.isKeptAlive(entry)) continue;
+      if (!this.#options.onIdle(entry)) this.evictIfIdle(entry);
     }
   }
 }

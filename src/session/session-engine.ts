@@ -5,6 +5,7 @@ import { callIsolated } from "../lib/call-isolated.ts";
 import type { Clock } from "../lib/clock.ts";
 import { createReferenceHash } from "../lib/keyed-hash.ts";
 import type { Connection } from "./connection.ts";
+import { putBackOnList } from "./due-list.ts";
 import { DueSessions } from "./due-sessions.ts";
 import { refreshDue } from "./refresh-due.ts";
 import { EndingNotices } from "./ending-notices.ts";
@@ -129,6 +130,7 @@ export class SessionEngine {
       isKeptAlive: (entry) => this.freshness.keepAliveAt(entry) !== undefined,
       // One that waits for its time is taken off the store's list of due sessions first, or others would take it up.
       onIdle: (entry) => this.scheduler.hurry(entry),
+      untilClosed: (work) => this.untilClosed(work),
       onEvicted: (entry) => {
         this.scheduler.schedule(entry, undefined);
       },
@@ -232,7 +234,7 @@ export class SessionEngine {
       const lagsBehind = found === undefined ? entry.generation > 0 : isReplacedBy(found.record, entry.record);
       if (!lagsBehind) return found;
       if (this.clock.monotonic() >= giveUpAt) {
-        return found && { record: entry.record ?? found.record, version: found.version };
+        return found && { ...found, record: entry.record ?? found.record };
       }
       await this.sleep(STALE_READ_POLL_MS, { keepAlive: true });
     }
@@ -252,7 +254,9 @@ export class SessionEngine {
   async #readFirst(entry: SessionEntry): Promise<void> {
     const found = await this.read(entry);
     // A login, a logout or a flight may have known better meanwhile; what left memory hands out nothing.
-    if (entry.readAt === -Infinity && !entry.evicted) this.apply(entry, found);
+    if (entry.readAt !== -Infinity || entry.evicted) return;
+    this.apply(entry, found);
+    putBackOnList(this, entry, found?.dueAt);
   }
 
   /** Reads what was never read, or so long ago that another process may have written since. @throws {@link StoreError} */
@@ -286,6 +290,7 @@ export class SessionEngine {
     // A login, a logout or a flight may have known better meanwhile.
     if (entry.version !== version || knowsBetter(entry) || entry.evicted) return;
     this.apply(entry, found);
+    putBackOnList(this, entry, found?.dueAt);
     const isNewer = generation > 0 && entry.generation > generation;
     if (isNewer && entry.record?.state === "active") this.emit(entry, { type: "refresh_adopted" });
   }

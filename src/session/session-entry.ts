@@ -65,4 +65,10 @@ export class SessionEntry {
   get generation(): number {
     return this.record?.generation ?? 0;
   }
+
+  /** How long nobody used it. A use in the future was one before the clock went back: it counts from now. */
+  unusedForMs(now: number): number {
+    this.usedAt = Math.min(this.usedAt, now);
+    return now - this.usedAt;
+  }
 }

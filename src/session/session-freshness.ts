@@ -95,7 +95,7 @@ export class SessionFreshness {
   dueAtOf(entry: SessionEntry): number | undefined {
     const { record, trouble } = entry;
     if (entry.flight !== undefined || record?.tokens === undefined || !isRenewable(entry)) return undefined;
-    const { dueAt } = this.of(entry, record.tokens);
+    const dueAt = this.#dueAt(entry, record, record.tokens);
     if (dueAt === undefined) return undefined;
     const now = this.#clock.now();
     // Obtained in the future: the clock went back, and nothing of its times can be trusted.
@@ -106,7 +106,9 @@ export class SessionFreshness {
   }
 
   /** When an idle session must be refreshed lest its refresh token end; `undefined` if that would not help. */
-  keepAliveAt({ connection, record }: SessionEntry): number | undefined {
+  keepAliveAt(entry: SessionEntry, record: SessionRecord | undefined = entry.record): number | undefined {
+    const { connection, obtain } = entry;
+    if (!isRenewable({ obtain, record })) return undefined;
     const { refreshExtends = "never" } = connection.client.warehouse;
     const tokens = record?.tokens;
     if (this.#options.keepAlive !== true || refreshExtends === "never" || tokens?.refreshExpiresAt === undefined) {
@@ -122,7 +124,7 @@ export class SessionFreshness {
     if (record.state === "revoked" || record.tokens === undefined) return { deleteAfter: now + TOMBSTONE_MS };
     const { tokens } = record;
     const renewable = record.state === "active" && (entry.obtain !== undefined || tokens.refreshToken !== undefined);
-    const { dueAt } = this.of(entry, tokens);
+    const dueAt = this.#dueAt(entry, record, tokens);
     const end = tokens.refreshToken === undefined ? tokens.expiresAt : tokens.refreshExpiresAt;
     const times: { dueAt?: number; deleteAfter?: number } = {};
     if (renewable && dueAt !== undefined) times.dueAt = dueAt;
@@ -156,6 +158,11 @@ export class SessionFreshness {
     return ends.flatMap(({ what, from, endsAt }) =>
       endsAt !== undefined && now >= expiringFrom(from, endsAt) ? [{ what, endsAt }] : [],
     );
+  }
+
+  /** When to refresh by itself: ahead of time, or where that does no good, to keep the refresh token alive. */
+  #dueAt(entry: SessionEntry, record: SessionRecord, tokens: TokenSet): number | undefined {
+    return this.of(entry, tokens).dueAt ?? this.keepAliveAt(entry, record);
   }
 
   /** Whether a refresh of this session is known to kill the access token that is in use. */

@@ -195,6 +195,39 @@ describe("proactive refresh", () => {
     expect(scene.refreshes().length).toBe(early + 1);
   });
 
+  test.each([
+    [
+      "where a refresh kills access tokens",
+      { refreshExtends: "on-rotation", refreshRotation: "single-use", rotationVoidsAccessTokens: true },
+      {},
+    ],
+    ["where nobody knows how long they live", { refreshExtends: "on-use" }, { expiresAt: undefined as never }],
+  ] as const)(
+    "R-07 keepAlive, %s: refreshed before the refresh token ends, not before",
+    async (_, definition, tokens) => {
+      const clock = manualClock();
+      const server = acmeServer(clock, definition);
+      server.answer = (_call, index) =>
+        Response.json({
+          access_token: `access-${String(index)}`,
+          token_type: "Bearer",
+          refresh_token: `refresh-${String(index)}`,
+          refresh_token_expires_in: 10_800,
+        });
+      const manager = new TokenManager({ clock, random: () => 0.5, refresh: { keepAlive: true } });
+      manager.start();
+      const refreshExpiresAt = clock.now() + 3 * HOUR;
+      const login = server.tokens({ refreshExpiresAt, ...tokens });
+      await manager.save(server.client, { subject: "ada" }, login);
+      await clock.advance(2.6 * HOUR);
+      expect(server.calls).toHaveLength(0);
+      await clock.advance(0.2 * HOUR);
+      expect(server.calls).toHaveLength(1);
+      await clock.advance(3 * HOUR);
+      expect(server.calls).toHaveLength(2);
+    },
+  );
+
   test("R-07 keepAlive does nothing where no end is known", async () => {
     const scene = await openScene({ manager: { refresh: { keepAlive: true } } });
     scene.manager.start();

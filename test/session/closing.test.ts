@@ -243,6 +243,26 @@ describe("leases", () => {
   });
 });
 
+test("R-11 an application that never says which client it is: neither a timer nor a caller waits for it after the end", async () => {
+  const clock = manualClock();
+  const timers = holdingTimers();
+  const watched = timers.watch(clock);
+  const server = acmeServer(watched);
+  const store = storeWith(watched, {}, memoryStore({ clock: watched }));
+  const gone = new TokenManager({ clock: watched, store });
+  const { key } = await gone.save(server.client, { subject: "ada" }, server.tokens());
+  await clock.advance(HOUR);
+  const manager = new TokenManager({ clock: watched, store, resolveClient: () => new Promise(() => undefined) });
+  manager.start();
+  const job = follow(manager.refresh(key));
+  await clock.advance(SECOND);
+  expect(timers.pending()).toBe(2);
+  await manager.close();
+  await job.promise;
+  expect(job.error).toMatchObject({ code: "manager_closed" });
+  expect(timers.pending()).toBe(0);
+});
+
 test("R-11 close while sessions of a process that is gone are taken up: asks for no client any more", async () => {
   const gone = new TokenManager({ clock: watched, store: storeWith(clock, {}, inner) });
   for (let n = 0; n < 30; n++) {

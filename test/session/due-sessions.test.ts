@@ -105,6 +105,31 @@ describe("R-10 a restart", () => {
   });
 });
 
+describe("R-10 what was not taken up at first", () => {
+  test("since it could not be read: it is at the next look", async () => {
+    await leave(1);
+    await clock.advance(HOUR);
+    let failures = 1;
+    const read: TokenStore["read"] = (key, options) =>
+      failures-- > 0 ? Promise.reject(new Error("down")) : inner.read(key, options);
+    open({ store: storeWith(clock, { read }, inner) }).start();
+    await clock.advance(30 * SECOND);
+    expect(server.calls).toEqual([]);
+    await clock.advance(2 * MINUTE);
+    expect(server.calls).toHaveLength(1);
+  });
+
+  test("since it was opened here: one that nobody asked is nobody's", async () => {
+    await leave(1);
+    const manager = open();
+    manager.session(server.client, { subject: "user-0" });
+    await clock.advance(3 * HOUR);
+    manager.start();
+    await clock.advance(3 * MINUTE);
+    expect(server.calls).toHaveLength(1);
+  });
+});
+
 describe("what is not taken up", () => {
   test("nothing without resolveClient, without start, or at a store that does not list", async () => {
     await leave(3);
@@ -333,6 +358,25 @@ describe("several processes", () => {
     expect(resolved).toBe(0);
     expect(server.calls.length).toBeGreaterThanOrEqual(6);
     expect(server.calls.length).toBeLessThanOrEqual(8);
+  });
+
+  test("R-07 sessions that a living process keeps alive are left alone by one that starts, until it is gone", async () => {
+    server = acmeServer(clock, { refreshExtends: "on-use" });
+    server.answer = (_, index) => success(`access-${String(index)}`, { refresh_token_expires_in: 36_000 });
+    const refresh = { keepAlive: true };
+    const owner = open({ refresh });
+    owner.start();
+    const tokens = server.tokens({ refreshExpiresAt: clock.now() + 10 * HOUR });
+    await owner.save(server.client, { subject: "ada" }, tokens);
+    await clock.advance(3 * HOUR);
+    const calls = server.calls.length;
+    open({ refresh }).start();
+    await clock.advance(3 * HOUR);
+    expect(server.calls).toHaveLength(calls);
+    await owner.close();
+    // A tenth of ten hours before its end, and later by what shows that its process is gone.
+    await clock.advance(5 * HOUR);
+    expect(server.calls.length).toBeGreaterThan(calls);
   });
 
   test("a session that nobody uses is not handed around for ever", async () => {

@@ -10,8 +10,9 @@ import { DEFAULT_RETRY } from "../../src/session/retry.ts";
 import { SessionEngine } from "../../src/session/session-engine.ts";
 import type { EngineOptions } from "../../src/session/session-engine.ts";
 import type { SessionEntry } from "../../src/session/session-entry.ts";
+import { changeRecord } from "../../src/session/record.ts";
 import { parseSessionKey } from "../../src/session/session-key.ts";
-import { DAY, HOUR, acmeServer, storeWith } from "./acme-room.ts";
+import { DAY, HOUR, MINUTE, acmeServer, storeWith } from "./acme-room.ts";
 import type { AcmeServer } from "./acme-room.ts";
 
 interface Room {
@@ -23,6 +24,8 @@ interface Room {
   readonly written: StoredRecord[];
   /** Another process writes. */
   readonly writeElsewhere: () => Promise<void>;
+  /** Writes fail while it is down; how often one was tried. */
+  readonly store: { isDown: boolean; tries: number };
 }
 
 /** A session with tokens of ten minutes, last used now. */
@@ -35,9 +38,12 @@ async function open(
   const server = acmeServer(clock, definition);
   const inner = memoryStore({ clock });
   const written: StoredRecord[] = [];
+  const store = { isDown: false, tries: 0 };
   const engine = new SessionEngine({
     store: storeWith(clock, {
       write: (key, record, writeOptions) => {
+        store.tries += 1;
+        if (store.isDown) return Promise.reject(new Error("down"));
         written.push(record);
         return inner.write(key, record, writeOptions);
       },
@@ -75,7 +81,7 @@ async function open(
     if (found !== undefined) await inner.write(key, found.record, { signal, ifVersion: found.version });
   };
   written.length = 0;
-  return { clock, server, engine, entry, written, writeElsewhere };
+  return { clock, server, engine, entry, written, writeElsewhere, store };
 }
 
 /** The endpoint has just asked for a pause. */
@@ -83,6 +89,14 @@ async function pause({ engine, entry }: Room, pauseMs: number): Promise<void> {
   const options = { foreground: true, signal: new AbortController().signal, waitMs: 1_000 };
   const place = await engine.gateOf(entry.connection).request(entry, options).granted;
   place.failed(new RateLimitError("rate_limited", "too many", pauseMs, { status: 429 }));
+}
+
+/** Somebody looks at its token again and again. */
+async function useFor({ clock, entry }: Room, durationMs: number): Promise<void> {
+  for (let passedMs = 0; passedMs < durationMs; passedMs += 5 * MINUTE) {
+    entry.usedAt = clock.now();
+    await clock.advance(5 * MINUTE);
+  }
 }
 
 const isKnown = ({ engine, entry }: Room): boolean => {
@@ -173,6 +187,13 @@ describe("a session that is in use (R-07)", () => {
   });
 });
 
+const others = ({ engine, server }: Room): void => {
+  for (const subject of ["grace", "joan"]) {
+    engine.directory.entryOf(engine.directory.connectionOf(server.client), { subject });
+  }
+};
+const oneDay = { expiresAt: manualClock().now() + DAY };
+
 describe("a session that nobody used for an hour (R-07)", () => {
   test("R-07 is taken off the list of due sessions, keeps its end, and leaves memory", async () => {
     const room = await open({}, { refreshExpiresAt: Date.UTC(2026, 5, 1) });
@@ -221,6 +242,76 @@ describe("a session that nobody used for an hour (R-07)", () => {
     expect(isKnown(room)).toBe(false);
   });
 
+  test("R-08 R-07 the clock went back since: its last use counts from now, and an hour later it rests", async () => {
+    const room = await open();
+    room.engine.scheduler.start();
+    room.clock.jump(-365 * DAY);
+    await room.clock.advance(2 * HOUR);
+    expect(isKnown(room)).toBe(false);
+    const before = room.server.calls.length;
+    await room.clock.advance(10 * HOUR);
+    expect(room.server.calls).toHaveLength(before);
+  });
+
+  test("R-07 used in the turn in which it was to leave: it stays, and is not refreshed before its time", async () => {
+    const room = await open({}, oneDay);
+    room.engine.scheduler.start();
+    await room.clock.advance(HOUR + 1);
+    others(room);
+    await useFor(room, 22 * HOUR);
+    expect(isKnown(room)).toBe(true);
+    expect(room.server.calls).toHaveLength(0);
+    expect(room.written).toHaveLength(0);
+    await useFor(room, 55 * MINUTE);
+    expect(room.server.calls).toHaveLength(1);
+  });
+
+  test("R-07 R-46 the store is down: it is tried again, a minute later at the earliest", async () => {
+    const room = await open();
+    room.engine.scheduler.start();
+    await room.clock.advance(470_000);
+    room.entry.usedAt = -Infinity;
+    room.store.isDown = true;
+    room.store.tries = 0;
+    await room.clock.advance(MINUTE);
+    expect(room.store.tries).toBe(1);
+    await room.clock.advance(10 * MINUTE);
+    expect(room.store.tries).toBeGreaterThan(9);
+    expect(room.store.tries).toBeLessThan(13);
+    room.store.isDown = false;
+    expect(isKnown(room)).toBe(true);
+    await room.clock.advance(MINUTE);
+    expect(room.written).toHaveLength(1);
+    expect(room.written[0]).not.toHaveProperty("dueAt");
+    expect(isKnown(room)).toBe(false);
+    expect(room.server.calls).toHaveLength(0);
+  });
+
+  test("R-07 R-46 the store was down, and somebody looked at it since: it is refreshed when its time comes", async () => {
+    const room = await open({}, oneDay);
+    room.engine.scheduler.start();
+    await room.clock.advance(HOUR + 1);
+    room.store.isDown = true;
+    others(room);
+    await room.clock.advance(1);
+    room.store.isDown = false;
+    await useFor(room, 22 * HOUR);
+    expect(room.server.calls).toHaveLength(0);
+    await useFor(room, 55 * MINUTE);
+    expect(room.server.calls).toHaveLength(1);
+  });
+
+  test("R-07 used again while it is written: it is refreshed when its time comes", async () => {
+    const room = await open({}, oneDay);
+    room.engine.scheduler.start();
+    await room.clock.advance(HOUR + 1);
+    room.engine.scheduler.schedule(room.entry, undefined);
+    refreshDue(room.engine, room.entry);
+    await useFor(room, 22 * HOUR + 55 * MINUTE);
+    expect(isKnown(room)).toBe(true);
+    expect(room.server.calls).toHaveLength(1);
+  });
+
   test("R-24 S-047 nothing is written for one that was never read, or that holds what nobody else has", async () => {
     for (const what of ["never read", "unsaved"] as const) {
       const room = await open();
@@ -232,6 +323,33 @@ describe("a session that nobody used for an hour (R-07)", () => {
       expect(room.written).toHaveLength(0);
       expect(isKnown(room)).toBe(true);
     }
+  });
+
+  test("R-07 R-10 kept alive: others are told of the time when it must be, instead of taking it up at once", async () => {
+    const refreshExpiresAt = manualClock().now() + 20 * HOUR;
+    const room = await open({ refresh: { keepAlive: true } }, { refreshExpiresAt }, { refreshExtends: "on-use" });
+    room.engine.scheduler.start();
+    room.entry.usedAt = -Infinity;
+    await room.clock.advance(17 * HOUR);
+    expect(room.written).toHaveLength(1);
+    expect(room.written[0]).toMatchObject({ dueAt: refreshExpiresAt - 2 * HOUR, deleteAfter: refreshExpiresAt + DAY });
+    expect(room.server.calls).toHaveLength(0);
+    await room.clock.advance(HOUR);
+    expect(room.server.calls).toHaveLength(1);
+    expect(isKnown(room)).toBe(true);
+  });
+
+  test("R-07 R-46 kept alive: the store was down, and is told a minute later", async () => {
+    const refreshExpiresAt = manualClock().now() + 20 * HOUR;
+    const room = await open({ refresh: { keepAlive: true } }, { refreshExpiresAt }, { refreshExtends: "on-use" });
+    room.engine.scheduler.start();
+    room.entry.usedAt = -Infinity;
+    room.store.isDown = true;
+    await room.clock.advance(10 * MINUTE);
+    room.store.isDown = false;
+    await room.clock.advance(HOUR);
+    expect(room.written).toHaveLength(1);
+    expect(isKnown(room)).toBe(true);
   });
 
   test("R-07 kept alive: not before a tenth of the refresh token's life is left, then at once", async () => {
@@ -253,13 +371,6 @@ describe("a session that nobody used for an hour (R-07)", () => {
   });
 
   describe("and that others pass by, who come in", () => {
-    const others = ({ engine, server }: Room): void => {
-      for (const subject of ["grace", "joan"]) {
-        engine.directory.entryOf(engine.directory.connectionOf(server.client), { subject });
-      }
-    };
-    const oneDay = { expiresAt: manualClock().now() + DAY };
-
     test("R-07 its time comes now: it is taken off the list of due sessions before it leaves memory", async () => {
       const room = await open({}, oneDay);
       room.engine.scheduler.start();
@@ -280,6 +391,17 @@ describe("a session that nobody used for an hour (R-07)", () => {
       others(room);
       expect(isKnown(room)).toBe(false);
       expect(room.entry.slot).toBeUndefined();
+    });
+
+    test("R-07 one that nobody can renew is not kept alive: it leaves memory", async () => {
+      const refreshExpiresAt = manualClock().now() + 10 * DAY;
+      const room = await open({ refresh: { keepAlive: true } }, { refreshExpiresAt }, { refreshExtends: "on-use" });
+      const { record, version = "" } = room.entry;
+      if (record === undefined) throw new Error("no record");
+      room.engine.apply(room.entry, { record: changeRecord(record, { state: "reauthorization_required" }), version });
+      await room.clock.advance(HOUR + 1);
+      others(room);
+      expect(isKnown(room)).toBe(false);
     });
 
     test("R-07 it stays if it is kept alive", async () => {

@@ -3,12 +3,13 @@ import { beforeEach, describe, expect, test } from "vitest";
 import type { OAuthClient } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
+import { abortable } from "../../src/lib/abortable.ts";
 import { SessionDirectory } from "../../src/session/session-directory.ts";
 import type { ResolveClient } from "../../src/session/session-directory.ts";
 import type { SessionEntry } from "../../src/session/session-entry.ts";
 import { parseSessionKey } from "../../src/session/session-key.ts";
 import type { SessionDescription } from "../../src/session/session-key.ts";
-import { HOUR, acmeServer, thrownBy } from "./acme-room.ts";
+import { DAY, HOUR, acmeServer, thrownBy } from "./acme-room.ts";
 import type { AcmeServer } from "./acme-room.ts";
 
 let clock: ManualClock;
@@ -19,9 +20,13 @@ beforeEach(() => {
   clock = manualClock();
   server = acmeServer(clock);
   evicted = [];
+  hurried = [];
+  end = new AbortController();
   scheduled = undefined;
 });
 
+let hurried: SessionEntry[];
+let end: AbortController;
 let keptAlive: SessionEntry | undefined;
 let scheduled: SessionEntry | undefined;
 
@@ -31,7 +36,11 @@ const open = (resolveClient?: ResolveClient): SessionDirectory =>
     idleMs: HOUR,
     resolveClient,
     isKeptAlive: (entry) => entry === keptAlive,
-    onIdle: (entry) => entry === scheduled,
+    onIdle: (entry) => {
+      hurried.push(entry);
+      return entry === scheduled;
+    },
+    untilClosed: (work) => abortable(work, end.signal),
     onEvicted: (entry) => evicted.push(entry),
   });
 
@@ -124,6 +133,13 @@ describe("resolve", () => {
     expect(await thrownBy(() => open(() => Promise.reject(own)).resolve(key()))).toBe(own);
   });
 
+  test("R-11 an application that never answers is waited for no longer than until the end", async () => {
+    const closed = new Error("closed");
+    const asked = thrownBy(() => open(() => new Promise(() => undefined)).resolve(key()));
+    end.abort(closed);
+    expect(await asked).toBe(closed);
+  });
+
   test("without it, a client that was used here before will do", async () => {
     const directory = open();
     expect(await directory.resolve(key())).toBeUndefined();
@@ -176,6 +192,24 @@ describe("idle sessions leave memory", () => {
     expect(directory.evictIfIdle(ada)).toBe(false);
     keptAlive = undefined;
     expect(directory.evictIfIdle(ada)).toBe(true);
+  });
+
+  test("R-08 a use in the future was one before the clock went back: an hour from now", async () => {
+    const directory = open();
+    const ada = use(directory, "ada");
+    clock.jump(-365 * DAY);
+    expect(directory.evictIfIdle(ada)).toBe(false);
+    await clock.advance(HOUR + 1);
+    expect(directory.evictIfIdle(ada)).toBe(true);
+  });
+
+  test("R-07 one that is kept alive is not hurried, either", async () => {
+    const directory = open();
+    keptAlive = use(directory, "ada");
+    await clock.advance(2 * HOUR);
+    use(directory, "eve");
+    use(directory, "bob");
+    expect(hurried).toEqual([]);
   });
 
   test("R-07 one that waits for its time is left to the scheduler", async () => {

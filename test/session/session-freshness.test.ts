@@ -258,6 +258,40 @@ describe("keepAlive", () => {
     expect(freshness().keepAliveAt(withEnd({ refreshExtends: "on-use" }))).toBeUndefined();
     expect(freshness({ keepAlive: false }).keepAliveAt(withEnd({ refreshExtends: "on-use" }))).toBeUndefined();
   });
+
+  test("R-07 not one that nobody can renew: it would never leave memory", () => {
+    const keep = freshness({ keepAlive: true });
+    const end = { refreshExpiresAt: clock.now() + 10 * DAY };
+    const postponed = { refreshExtends: "on-use" } as const;
+    expect(keep.keepAliveAt(session(end, postponed, { state: "reauthorization_required" }))).toBeUndefined();
+    expect(keep.keepAliveAt(session(end, postponed, { state: "revoked" }))).toBeUndefined();
+    expect(keep.keepAliveAt(session({ ...end, refreshToken: undefined } as never, postponed))).toBeUndefined();
+  });
+
+  const voids = {
+    refreshExtends: "on-rotation",
+    refreshRotation: "single-use",
+    rotationVoidsAccessTokens: true,
+  } as const;
+
+  test.each([
+    ["where rotation voids access tokens", voids, {}],
+    ["where nobody knows the lifetime", { refreshExtends: "on-use" }, forever()],
+  ] as const)("R-07 %s it is the only time when a session is due, here and for the store", (_, definition, tokens) => {
+    const entry = session({ refreshExpiresAt: clock.now() + 10 * DAY, ...tokens }, definition);
+    const keep = freshness({ keepAlive: true });
+    expect(keep.dueAtOf(entry)).toBe(clock.now() + 9 * DAY);
+    expect(keep.storedTimes(entry, recordOf(entry)).dueAt).toBe(clock.now() + 9 * DAY);
+    expect(freshness().dueAtOf(entry)).toBeUndefined();
+    expect(freshness().storedTimes(entry, recordOf(entry))).not.toHaveProperty("dueAt");
+  });
+
+  test("R-07 what is about to be written counts for the store, not what is known", () => {
+    const entry = session({}, voids);
+    const { tokens } = recordOf(session({ refreshExpiresAt: clock.now() + 10 * DAY }, voids));
+    const written = { ...recordOf(entry), tokens };
+    expect(freshness({ keepAlive: true }).storedTimes(entry, written).dueAt).toBe(clock.now() + 9 * DAY);
+  });
 });
 
 describe("what a store is told", () => {
