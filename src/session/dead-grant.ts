@@ -8,12 +8,20 @@ import type { SessionRecord } from "./record.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
 import { absentError, reauthorizationError } from "./session-errors.ts";
+import { readStored } from "./stored-copy.ts";
 
 /** Before a refused refresh token is believed dead, another process gets this long to save what it rotated to. */
 const CONFIRM_WAIT_MS = 1_000;
 
 /** What refresh tokens died of, where the store could not be told: found dead again, they died of nothing else. */
-const untold = new WeakMap<SessionEntry, { readonly fingerprint: string; readonly cause: ReauthorizationCause }>();
+const untold = new WeakMap<SessionEntry, Death>();
+
+/** Some refresh tokens stay the same for years: one that was refreshed since did not die then. */
+interface Death {
+  readonly fingerprint: string;
+  readonly generation: number;
+  readonly cause: ReauthorizationCause;
+}
 
 /** `invalid_grant` is no proof of death: somebody else may have rotated, and not yet saved. */
 export async function confirmDead(
@@ -24,11 +32,13 @@ export async function confirmDead(
   error: ReauthorizationRequiredError,
 ): Promise<string> {
   const fingerprint = fingerprintOf(base.tokens?.refreshToken ?? "");
+  const { generation } = base;
   const known = untold.get(entry);
-  const cause = known?.fingerprint === fingerprint ? known.cause : causeOfDeath(engine, entry, flight, base, error);
-  untold.set(entry, { fingerprint, cause });
+  const isKnown = known?.fingerprint === fingerprint && known.generation === generation;
+  const cause = isKnown ? known.cause : causeOfDeath(engine, entry, flight, base, error);
+  untold.set(entry, { fingerprint, generation, cause });
   if (engine.store.durable) await engine.sleep(CONFIRM_WAIT_MS, { keepAlive: true });
-  const token = moveOn(engine, entry, flight, await engine.read(entry));
+  const token = moveOn(engine, entry, flight, await readStored(engine, entry));
   if (token !== undefined) return token;
   const { record } = entry;
   if (record === undefined || record.state === "revoked") throw absentError(record);

@@ -1,6 +1,7 @@
 import type { SessionEngine } from "./session-engine.ts";
 import { parseSessionKey } from "./session-key.ts";
 import type { SessionDescription } from "./session-key.ts";
+import { ensureRead } from "./stored-copy.ts";
 
 /** How often stored sessions are looked for. */
 const POLL_MS = 60_000;
@@ -79,7 +80,7 @@ export class DueSessions {
     if (entry?.readAt !== -Infinity) return false;
     // Opened long ago and never asked, it is as good as new.
     entry.usedAt = clock.now();
-    await this.#engine.ensureRead(entry);
+    await ensureRead(this.#engine, entry);
     // What was read now: since the list was made, another process may have refreshed it.
     const dueAt = freshness.dueAtOf(entry);
     if (dueAt === undefined) return false;

@@ -1,4 +1,5 @@
-import { OAuthError, RateLimitError } from "../core/index.ts";
+import { CircuitOpenError, OAuthError, RateLimitError } from "../core/index.ts";
+import type { AnyOAuthError } from "../core/index.ts";
 import { withRetryAfter } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
 import { Limiter } from "../lib/limiter.ts";
@@ -46,6 +47,9 @@ export interface PlaceRequest {
   promote(): void;
 }
 
+/** Failures that were counted where they were met. */
+const counted = new WeakSet<AnyOAuthError>();
+
 /** What all sessions of one client share at its token endpoint: circuit, then limit, then budget of retries. */
 export class EndpointGate {
   readonly #clock: Clock;
@@ -53,6 +57,8 @@ export class EndpointGate {
   readonly #circuit: Circuit;
   readonly #limiter: Limiter;
   readonly #budget = new RetryBudget();
+  /** Whose `obtain` asks other sessions of this client: as a probe it would stand in the way of the one that it asks. */
+  readonly #asksOthers = new WeakSet<object>();
 
   constructor(clock: Clock, random: () => number, options: ConcurrencyOptions, listener: CircuitListener) {
     this.#clock = clock;
@@ -88,7 +94,7 @@ export class EndpointGate {
    *
    * @throws {@link CircuitOpenError}
    */
-  enterNow(source: unknown): Place | undefined {
+  enterNow(source: object): Place | undefined {
     this.#circuit.check();
     const place = this.#limiter.acquireNow();
     return place && this.#enter(place, source);
@@ -103,7 +109,7 @@ export class EndpointGate {
    * `signal`.
    */
   request(
-    source: unknown,
+    source: object,
     options: { readonly foreground: boolean; readonly signal: AbortSignal; readonly waitMs: number },
   ): PlaceRequest {
     this.#circuit.check();
@@ -125,20 +131,24 @@ export class EndpointGate {
   }
 
   /** The circuit has the last word: it may have opened while the request stood in line. */
-  #enter(place: LimiterPlace, source: unknown): Place {
+  #enter(place: LimiterPlace, source: object): Place {
     try {
-      return this.#place(place, source, this.#circuit.enter());
+      return this.#place(place, source, this.#passCircuit(source));
     } catch (error) {
       place.release();
       throw error;
     }
   }
 
-  #place({ takeTurn, isPaused, release }: LimiterPlace, source: unknown, entersAsProbe: boolean): Place {
+  #place({ takeTurn, isPaused, release }: LimiterPlace, source: object, entersAsProbe: boolean): Place {
     let isProbe = entersAsProbe;
     // It may have opened since the place was given.
     const passCircuit = (): void => {
-      if (!isProbe) isProbe = this.#circuit.enter();
+      if (!isProbe) isProbe = this.#passCircuit(source);
+    };
+    const abandon = (): void => {
+      release();
+      if (isProbe) this.#circuit.abandon();
     };
     return {
       takeTurn: () => {
@@ -155,19 +165,39 @@ export class EndpointGate {
         this.#circuit.succeeded();
       },
       failed: (error) => {
-        // One "too many" is meant for all sessions of this client, the next in line among them (requirements R-31). Without
-        // a status it is not a server that says so: an `obtain` may pass on what another session met here.
-        if (OAuthError.is(error) && error.status !== undefined && error.retryAfterMs !== undefined) {
+        if (isPassedOn(error)) {
+          if (isProbe) this.#asksOthers.add(source);
+          abandon();
+          return;
+        }
+        if (OAuthError.is(error)) counted.add(error);
+        // One "too many" is meant for all sessions of this client, the next in line among them (requirements R-31).
+        if (OAuthError.is(error) && error.retryAfterMs !== undefined) {
           const pauseMs = withRetryAfter(0, error.retryAfterMs, this.#random);
           this.#limiter.pauseUntil(this.#clock.monotonic() + pauseMs);
         }
         release();
         this.#circuit.failed(error, source);
       },
-      abandon: () => {
-        release();
-        if (isProbe) this.#circuit.abandon();
-      },
+      abandon,
     };
   }
+
+  /** @returns Whether it is the probe. @throws {@link CircuitOpenError} */
+  #passCircuit(source: object): boolean {
+    if (!this.#asksOthers.has(source)) return this.#circuit.enter();
+    // The probe is the request of the one that it asks.
+    this.#circuit.check();
+    return false;
+  }
+}
+
+/**
+ * Whether an `obtain` passes on what another session met, here or at another server, where it was counted; or what this
+ * process decided without asking anybody.
+ */
+function isPassedOn(error: unknown): boolean {
+  if (error instanceof CircuitOpenError) return true;
+  if (error instanceof RateLimitError && error.status === undefined) return true;
+  return OAuthError.is(error) && counted.has(error);
 }

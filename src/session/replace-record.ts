@@ -1,4 +1,5 @@
 import { StoreError } from "../core/index.ts";
+import { isReplacedBy } from "./record.ts";
 import type { SessionRecord } from "./record.ts";
 import type { Replaceable } from "./guarded-store.ts";
 import { dropUnsaved } from "./save-tokens.ts";
@@ -30,6 +31,8 @@ export async function replaceRecord(
     const times = engine.freshness.storedTimes(entry, record);
     const version = await engine.store.write(entry.key, record, times, ifVersion);
     if (version === undefined) continue;
+    // An answer that comes late lets go of nothing that came after it.
+    if (isReplacedBy(record, entry.record)) return found;
     entry.trouble = undefined;
     dropUnsaved(engine, entry);
     engine.apply(entry, { record, version });

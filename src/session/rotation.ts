@@ -13,6 +13,7 @@ import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
 import { mayRotate } from "./session-freshness.ts";
 import { spend } from "./spend.ts";
+import { readStored } from "./stored-copy.ts";
 import { overlookUnsent } from "./unsent.ts";
 
 /** Waiting for somebody else's refresh: how often to look, and how long. */
@@ -89,7 +90,7 @@ function retryAgain(engine: SessionEngine, entry: SessionEntry, flight: Flight, 
 async function attempt(engine: SessionEngine, entry: SessionEntry, flight: Flight): Promise<string> {
   engine.assertOpen();
   await settleUnsaved(engine, entry);
-  const before = moveOn(engine, entry, flight, await engine.read(entry));
+  const before = moveOn(engine, entry, flight, await readStored(engine, entry));
   if (before !== undefined) return before;
   assertRenewable(engine, entry, flight);
 
@@ -115,9 +116,9 @@ async function refreshUnderLease(
   flight: Flight,
   lease: LeaseKeeper,
 ): Promise<string> {
-  const meanwhile = moveOn(engine, entry, flight, await engine.read(entry));
+  const meanwhile = moveOn(engine, entry, flight, await readStored(engine, entry));
   if (meanwhile !== undefined) return meanwhile;
-  overlookUnsent(entry);
+  overlookUnsent(engine, entry);
   if (entry.record?.state === "reauthorization_required") await tryLostTokens(engine, entry, flight);
   assertRenewable(engine, entry, flight);
   awaitOrphan(engine, entry);

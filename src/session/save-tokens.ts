@@ -34,6 +34,7 @@ export async function saveTokens(engine: SessionEngine, entry: SessionEntry, uns
     if (engine.ended) settle(engine, entry, unsaved);
     if (!engine.closed) {
       entry.unsaved = unsaved;
+      engine.handOver(new Promise<void>((resolve) => (unsaved.onSettled = resolve)));
       keepSaving(engine, entry, unsaved);
     }
     return isCurrent;
@@ -62,7 +63,8 @@ async function trySave(engine: SessionEngine, entry: SessionEntry, unsaved: Unsa
     const times = engine.freshness.storedTimes(entry, record);
     const version = await engine.store.write(entry.key, record, times, unsaved.ifVersion);
     if (version !== undefined) {
-      engine.apply(entry, { record, version });
+      // Another try may have saved them long ago: then more was written since.
+      if (entry.unsaved === unsaved) engine.apply(entry, { record, version });
       settle(engine, entry, unsaved);
       return true;
     }
@@ -90,7 +92,7 @@ async function trySave(engine: SessionEngine, entry: SessionEntry, unsaved: Unsa
         engine.emit(entry, { type: "refresh_conflict" });
         // After another login there is nothing to go back to.
         const isSameLogin = stored.record.loginAt === record.loginAt;
-        if (record.tokens !== undefined && isSameLogin) keepLostTokens(entry, record.tokens);
+        if (isSameLogin) keepLostTokens(entry, record);
       }
       engine.apply(entry, stored);
       settle(engine, entry, unsaved);
@@ -128,6 +130,7 @@ function traceOf(engine: SessionEngine, { tokens }: SessionRecord): Intent {
 function settle(engine: SessionEngine, entry: SessionEntry, unsaved: UnsavedTokens): void {
   if (entry.unsaved === unsaved) entry.unsaved = undefined;
   unsaved.cancelRetry?.();
+  unsaved.onSettled?.();
   engine.run(unsaved.lease.release());
 }
 

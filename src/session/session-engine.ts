@@ -5,7 +5,6 @@ import { callIsolated } from "../lib/call-isolated.ts";
 import type { Clock } from "../lib/clock.ts";
 import { createReferenceHash } from "../lib/keyed-hash.ts";
 import type { Connection } from "./connection.ts";
-import { putBackOnList } from "./due-list.ts";
 import { DueSessions } from "./due-sessions.ts";
 import { refreshDue } from "./refresh-due.ts";
 import { EndingNotices } from "./ending-notices.ts";
@@ -28,7 +27,7 @@ import { dropUnsaved, settleUnsaved } from "./save-tokens.ts";
 import { SessionDirectory } from "./session-directory.ts";
 import type { ResolveClient } from "./session-directory.ts";
 import type { Obtain, SessionEntry } from "./session-entry.ts";
-import { FUTURE_TOLERANCE_MS, SessionFreshness, isRenewable } from "./session-freshness.ts";
+import { FUTURE_TOLERANCE_MS, STEP_BACK_MS, SessionFreshness, isRenewable } from "./session-freshness.ts";
 import type { TokenStore } from "./store.ts";
 import { troubleAfter } from "./trouble.ts";
 import { sleep } from "./waits.ts";
@@ -55,13 +54,6 @@ export interface EngineOptions {
 /** Time for the store to take back leases at the very end. */
 const RELEASE_MS = 1_000;
 
-/** A wall clock that goes back by more says nothing of how old a copy is (requirements R-08). */
-const STEP_BACK_MS = 1_000;
-
-/** A store may answer with an older copy for this long (requirements R-47). */
-const STALE_READ_MS = 2_000;
-const STALE_READ_POLL_MS = 100;
-
 /** What a manager and its sessions share. Everything that happens to a session happens here or in the rotation. */
 export class SessionEngine {
   readonly store: GuardedStore;
@@ -85,8 +77,6 @@ export class SessionEngine {
   readonly #endings: EndingNotices;
   readonly #flying = new Set<SessionEntry>();
   readonly #tasks = new Set<Promise<unknown>>();
-  /** After a restart, a thousand callers of one session are one read of the store. */
-  readonly #firstReads = new WeakMap<SessionEntry, Promise<void>>();
   closed = false;
   /** Aborts what nobody waits for once the manager closes. */
   readonly #closing = new AbortController();
@@ -184,7 +174,10 @@ export class SessionEngine {
   renewBy(entry: SessionEntry, obtain: Obtain): void {
     const wasRenewable = isRenewable(entry);
     entry.obtain = obtain;
-    if (wasRenewable || this.#setTimes(entry) === undefined) return;
+    if (wasRenewable) return;
+    // That there was nothing to refresh with is over.
+    entry.trouble = undefined;
+    if (this.#setTimes(entry) === undefined) return;
     this.scheduler.schedule(entry, this.freshness.dueAtOf(entry));
   }
 
@@ -200,12 +193,12 @@ export class SessionEngine {
     entry.accessToken = tokens.accessToken;
     entry.staleAt = isRenewable(entry) ? staleAt : expiredAt;
     entry.expiredAt = expiredAt;
-    this.#noteReading(entry, tokens);
+    this.noteReading(entry, tokens);
     return tokens;
   }
 
   /** Sets between which moments the token is handed out without another look, by the wall clock that was just read. */
-  #noteReading(entry: SessionEntry, { obtainedAt }: TokenSet): void {
+  noteReading(entry: SessionEntry, { obtainedAt }: TokenSet): void {
     const { readAt, staleAt } = entry;
     entry.quickFrom = Math.max(obtainedAt - FUTURE_TOLERANCE_MS, readAt - STEP_BACK_MS);
     entry.quickUntil = this.closed ? -Infinity : Math.min(staleAt, readAt + this.freshness.copyAgeMs(entry));
@@ -222,59 +215,6 @@ export class SessionEngine {
 
   // ---------------------------------------------------------------- the store
 
-  /**
-   * Reads a session's record; an older one than was seen already is a copy that lags behind, and is asked for again.
-   *
-   * @throws {@link StoreError}
-   */
-  async read(entry: SessionEntry): Promise<VersionedRecord | undefined> {
-    const giveUpAt = this.clock.monotonic() + STALE_READ_MS;
-    for (;;) {
-      const found = await this.store.read(entry.key);
-      const lagsBehind = found === undefined ? entry.generation > 0 : isReplacedBy(found.record, entry.record);
-      if (!lagsBehind) return found;
-      if (this.clock.monotonic() >= giveUpAt) {
-        return found && { ...found, record: entry.record ?? found.record };
-      }
-      await this.sleep(STALE_READ_POLL_MS, { keepAlive: true });
-    }
-  }
-
-  /** Reads what was never read. @throws {@link StoreError} */
-  async ensureRead(entry: SessionEntry): Promise<void> {
-    if (entry.readAt !== -Infinity) return;
-    let reading = this.#firstReads.get(entry);
-    if (reading === undefined) {
-      reading = this.#readFirst(entry).finally(() => this.#firstReads.delete(entry));
-      this.#firstReads.set(entry, reading);
-    }
-    await reading;
-  }
-
-  async #readFirst(entry: SessionEntry): Promise<void> {
-    const found = await this.read(entry);
-    // A login, a logout or a flight may have known better meanwhile; what left memory hands out nothing.
-    if (entry.readAt !== -Infinity || entry.evicted) return;
-    this.apply(entry, found);
-    putBackOnList(this, entry, found?.dueAt);
-  }
-
-  /** Reads what was never read, or so long ago that another process may have written since. @throws {@link StoreError} */
-  async ensureRecent(entry: SessionEntry): Promise<void> {
-    await (this.isOldCopy(entry) && !knowsBetter(entry) ? this.#readAgain(entry) : this.ensureRead(entry));
-  }
-
-  /** Gives the entry of a session, recently read: while it was read, one that nobody uses may have left memory. */
-  async recent(entry: SessionEntry): Promise<SessionEntry> {
-    let current = this.currentOf(entry);
-    await this.ensureRecent(current);
-    while (current.evicted) {
-      current = this.currentOf(current);
-      await this.ensureRecent(current);
-    }
-    return current;
-  }
-
   /** An idle session leaves memory while handles on it live on: gives the entry that took its place. */
   currentOf(entry: SessionEntry): SessionEntry {
     if (!entry.evicted) return entry;
@@ -282,31 +222,6 @@ export class SessionEngine {
     const current = this.directory.entryOf(connection, identity);
     if (obtain !== undefined && current.obtain === undefined) this.renewBy(current, obtain);
     return current;
-  }
-
-  async #readAgain(entry: SessionEntry): Promise<void> {
-    const { version, generation } = entry;
-    const found = await this.read(entry);
-    // A login, a logout or a flight may have known better meanwhile.
-    if (entry.version !== version || knowsBetter(entry) || entry.evicted) return;
-    this.apply(entry, found);
-    putBackOnList(this, entry, found?.dueAt);
-    const isNewer = generation > 0 && entry.generation > generation;
-    if (isNewer && entry.record?.state === "active") this.emit(entry, { type: "refresh_adopted" });
-  }
-
-  /** Whether another process may have written since this one looked. */
-  isOldCopy(entry: SessionEntry): boolean {
-    const now = this.clock.now();
-    return now < entry.readAt - STEP_BACK_MS || now >= entry.readAt + this.freshness.copyAgeMs(entry);
-  }
-
-  /** Looks at a copy again, without anybody waiting. Tokens that are not saved yet are newer than anything there. */
-  reread(entry: SessionEntry): void {
-    if (knowsBetter(entry)) return;
-    entry.readAt = this.clock.now();
-    if (entry.record?.tokens !== undefined) this.#noteReading(entry, entry.record.tokens);
-    this.run(this.#readAgain(entry));
   }
 
   /** Writes what others should know; if that fails, the next read finds out. */
@@ -327,7 +242,7 @@ export class SessionEngine {
     const current = entry.flight;
     if (current !== undefined) {
       if (foreground) current.promote(this.clock.monotonic());
-      this.#handOver(current);
+      this.handOver(current.promise);
       return current;
     }
     const flight = new Flight(reason, entry.generation, foreground, this.clock.monotonic());
@@ -336,7 +251,7 @@ export class SessionEngine {
     this.scheduler.schedule(entry, undefined);
     flight.promise = this.#runFlight(entry, flight);
     flight.promise.catch(() => undefined);
-    this.#handOver(flight);
+    this.handOver(flight.promise);
     return flight;
   }
 
@@ -354,7 +269,7 @@ export class SessionEngine {
           // Somebody signed in meanwhile: what had ended was the session before.
           const isOver = error instanceof ReauthorizationRequiredError && entry.generation > flight.seenGeneration;
           if ((isOver && isRenewable(entry)) || flight.history.rested) throw error;
-          throw this.#noteTrouble(entry, error, startedAt);
+          throw this.#noteTrouble(entry, flight, error, startedAt);
         }
       }
     } finally {
@@ -365,9 +280,12 @@ export class SessionEngine {
   }
 
   /** Remembers why a refresh failed and when to try again, and says so. */
-  #noteTrouble(entry: SessionEntry, error: unknown, startedAt: number): unknown {
+  #noteTrouble(entry: SessionEntry, flight: Flight, error: unknown, startedAt: number): unknown {
     if (error instanceof SessionClosedError) return error;
-    const { error: known } = (entry.trouble = troubleAfter(error, entry, this));
+    const trouble = troubleAfter(error, entry, this);
+    const { error: known } = trouble;
+    // It is none of those who signed in meanwhile.
+    if (entry.generation <= flight.seenGeneration) entry.trouble = trouble;
     if (error instanceof Postponed) {
       return new StoreError("lease_timeout", "another process is refreshing this session", "lease");
     }
@@ -388,11 +306,11 @@ export class SessionEngine {
    * Gives work to the platform's `waitUntil`: whoever began it may leave. It may refuse, outside of a request, for example;
    * then the work goes on as far as the platform lets it.
    */
-  #handOver({ promise }: { readonly promise: Promise<unknown> | undefined }): void {
-    if (typeof this.background !== "function" || promise === undefined) return;
+  handOver(work: Promise<unknown> | undefined): void {
+    if (typeof this.background !== "function" || work === undefined) return;
     callIsolated(
       this.background,
-      promise.catch(() => undefined),
+      work.catch(() => undefined),
     );
   }
 
@@ -400,7 +318,7 @@ export class SessionEngine {
   run(work: Promise<unknown>): void {
     const done = work.catch(() => undefined).finally(() => this.#tasks.delete(done));
     this.#tasks.add(done);
-    this.#handOver({ promise: done });
+    this.handOver(done);
   }
 
   /** Runs work that goes on to its end when the caller leaves: an abort is heard by the caller only. */
@@ -469,17 +387,16 @@ export class SessionEngine {
   }
 
   async #saveAll(): Promise<readonly string[]> {
-    const unsaved = [...this.directory.entries()].filter((entry) => entry.unsaved !== undefined);
-    await Promise.allSettled(unsaved.map((entry) => settleUnsaved(this, entry)));
-    const lost = unsaved.filter((entry) => entry.unsaved !== undefined).map(({ key }) => key);
+    await Promise.allSettled(this.#unsaved().map((entry) => settleUnsaved(this, entry)));
+    // What came meanwhile and could not be saved either is among them.
+    const lost = this.#unsaved();
     // Nobody here saves any more: others may have the lease, and no timer may hold the process.
-    for (const entry of unsaved) dropUnsaved(this, entry);
+    for (const entry of lost) dropUnsaved(this, entry);
     this.ended = true;
-    return lost;
+    return lost.map(({ key }) => key);
   }
-}
 
-/** What a flight is about to bring, and tokens that are not saved yet, are newer than anything in the store. */
-function knowsBetter(entry: SessionEntry): boolean {
-  return entry.flight !== undefined || entry.unsaved !== undefined;
+  #unsaved(): readonly SessionEntry[] {
+    return [...this.directory.entries()].filter(({ unsaved }) => unsaved !== undefined);
+  }
 }

@@ -13,6 +13,9 @@ const DEFAULT_IDLE_MS = 3_600_000;
 const COPY_AGE_MS = 30_000;
 const VOIDING_COPY_AGE_MS = 1_000;
 
+/** A wall clock that goes back by more says nothing of how old a copy is (requirements R-08). */
+export const STEP_BACK_MS = 1_000;
+
 /** A token obtained further in the future was obtained before the clock went back (requirements R-08). */
 export const FUTURE_TOLERANCE_MS = 300_000;
 

@@ -120,8 +120,7 @@ async function takeBack(
   { base, version }: Pick<Payment, "base" | "version">,
 ): Promise<void> {
   if (base === undefined || !mayRotate(entry) || entry.version !== version) return;
-  const intent = entry.record?.intent;
-  if (intent !== undefined) noteUnsent(entry, intent, base);
+  noteUnsent(entry, base);
   await engine.writeQuietly(entry, base);
 }
 
@@ -147,7 +146,7 @@ async function announce(engine: SessionEngine, entry: SessionEntry, base: Sessio
     fingerprint: fingerprintOf(base.tokens?.refreshToken ?? ""),
   };
   const record = changeRecord(base, { intent });
-  noteUnsent(entry, intent, base);
+  noteUnsent(entry, base);
   const times = engine.freshness.storedTimes(entry, record);
   const version = await engine.store.write(entry.key, record, times, entry.version);
   if (version === undefined) throw new Postponed(0, true);

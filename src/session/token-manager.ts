@@ -8,6 +8,7 @@ import type { ConcurrencyOptions } from "./endpoint-gate.ts";
 import { EventHub, isEventType } from "./events.ts";
 import type { SessionEvent } from "./events.ts";
 import { assertOptions, assertSessionOptions, retryPolicyOf } from "./manager-options.ts";
+import { hasLostTokens } from "./lost-tokens.ts";
 import { memoryStore } from "./memory-store.ts";
 import type { RefreshOptions } from "./refresh-policy.ts";
 import type { RetryOptions } from "./retry.ts";
@@ -23,6 +24,7 @@ import type { SessionIdentity } from "./session-key.ts";
 import { statusOf } from "./session-status.ts";
 import type { SessionStatus } from "./session-status.ts";
 import type { TokenStore } from "./store.ts";
+import { recentEntry } from "./stored-copy.ts";
 import { TokenSession } from "./token-session.ts";
 
 /**
@@ -190,10 +192,10 @@ export class TokenManager {
       );
     }
     // Jobs go round a fleet: this process may have seen the session long ago, before a refresh or a login elsewhere.
-    const entry = await abortable(this.#engine.recent(known), options?.signal);
+    const entry = await abortable(recentEntry(this.#engine, known), options?.signal);
     const before = statusOf(this.#engine, entry);
     const renewable = before.state === "active" || before.state === "degraded" || before.state === "refreshing";
-    if (renewable && this.#engine.freshness.zoneOf(entry) !== "fresh") {
+    if ((renewable || hasLostTokens(entry)) && this.#engine.freshness.zoneOf(entry) !== "fresh") {
       await waitForFlight(this.#engine.clock, this.#engine.fly(entry, "due", true), options?.signal);
     }
     return statusOf(this.#engine, entry);

@@ -11,6 +11,7 @@ import { isRenewable } from "./session-freshness.ts";
 import type { SessionIdentity } from "./session-key.ts";
 import { isKeyRemoved, keyRemoved, statusOf } from "./session-status.ts";
 import type { SessionStatus } from "./session-status.ts";
+import { ensureRead, isOldCopy, recentEntry, rereadBehind } from "./stored-copy.ts";
 
 /** What kind of token will do. */
 export interface GetAccessTokenOptions extends SignalOptions {
@@ -113,8 +114,7 @@ export class TokenSession implements TokenSource {
   /** Refreshes now, whatever the token's age. Errors as {@link TokenSession.getAccessToken}. */
   async refresh(options?: SignalOptions): Promise<void> {
     options?.signal?.throwIfAborted();
-    const entry = this.#use();
-    await abortable(this.#engine.ensureRead(entry), options?.signal);
+    const entry = await this.#readToUse(options?.signal);
     await waitForFlight(this.#engine.clock, this.#engine.fly(entry, "asked", true), options?.signal);
   }
 
@@ -141,7 +141,7 @@ export class TokenSession implements TokenSource {
     options?.signal?.throwIfAborted();
     const entry = this.#current();
     try {
-      return statusOf(this.#engine, await abortable(this.#engine.recent(entry), options?.signal));
+      return statusOf(this.#engine, await abortable(recentEntry(this.#engine, entry), options?.signal));
     } catch (error) {
       if (isKeyRemoved(error)) return keyRemoved(entry);
       if (options?.signal?.aborted === true || entry.readAt === -Infinity) throw error;
@@ -153,8 +153,7 @@ export class TokenSession implements TokenSource {
 
   async #getAccessToken({ minRemainingMs, rejected, signal }: GetAccessTokenOptions): Promise<string> {
     signal?.throwIfAborted();
-    const entry = this.#use();
-    await this.#read(entry, signal);
+    const entry = await this.#readToUse(signal);
     if (rejected !== undefined && rejected === entry.accessToken) return this.#replaceRejected(entry, rejected, signal);
     const zone = this.#engine.freshness.zoneOf(entry, minRemainingMs);
     if (zone === "expired") return this.#awaitRefresh(entry, this.#engine.fly(entry, "expired", true), signal);
@@ -162,16 +161,21 @@ export class TokenSession implements TokenSource {
     const refresh = zone === "stale" && isRenewable(entry) ? this.#engine.flyInBackground(entry) : undefined;
     if (refresh !== undefined && this.#engine.background === "none") return this.#awaitRefresh(entry, refresh, signal);
     // While a refresh waits for its next try, another process may have made it.
-    if (refresh === undefined && this.#engine.isOldCopy(entry)) this.#engine.reread(entry);
+    if (refresh === undefined && isOldCopy(this.#engine, entry)) rereadBehind(this.#engine, entry);
     return entry.accessToken ?? this.#awaitRefresh(entry, this.#engine.fly(entry, "expired", true), signal);
   }
 
-  /** Reads what was never read. A store that is down is no reason to refuse a token that is at hand. */
-  async #read(entry: SessionEntry, signal: AbortSignal | undefined): Promise<void> {
-    try {
-      await abortable(this.#engine.ensureRead(entry), signal);
-    } catch (error) {
-      if (signal?.aborted === true || !this.#engine.freshness.isStillGood(entry)) throw error;
+  /** Reads what was never read. While it was read, it may have left memory, if a store takes longer than a session may rest. */
+  async #readToUse(signal: AbortSignal | undefined): Promise<SessionEntry> {
+    for (;;) {
+      const entry = this.#use();
+      try {
+        await abortable(ensureRead(this.#engine, entry), signal);
+      } catch (error) {
+        // A store that is down is no reason to refuse a token that is at hand, from a login meanwhile.
+        if (signal?.aborted === true || !this.#engine.freshness.isStillGood(entry)) throw error;
+      }
+      if (!entry.evicted) return entry;
     }
   }
 

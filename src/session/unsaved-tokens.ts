@@ -15,4 +15,6 @@ export interface UnsavedTokens {
   attempts: number;
   /** Ends the wait before the next try. */
   cancelRetry?: () => void;
+  /** Called when they are saved, or of no use any more. */
+  onSettled?: () => void;
 }

@@ -1,13 +1,14 @@
 import { changeRecord } from "./record.ts";
 import type { Intent, SessionRecord } from "./record.ts";
+import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
 
-/** Announcements of this process after which nothing was sent, or nothing was processed, and what stood there before. */
-const unsent = new WeakMap<SessionEntry, { readonly attemptId: string; readonly before: Intent | undefined }>();
+/** The last announcement that counts, of sessions of which this process announced more and sent, or had processed, nothing. */
+const unsent = new WeakMap<SessionEntry, { readonly before: Intent | undefined }>();
 
-/** Notes what is announced over a record, until a request leaves. */
-export function noteUnsent(entry: SessionEntry, { attemptId }: Intent, base: SessionRecord): void {
-  unsent.set(entry, { attemptId, before: base.intent });
+/** Notes that what is announced over a record is not sent yet, or came to nothing. */
+export function noteUnsent(entry: SessionEntry, base: SessionRecord): void {
+  unsent.set(entry, { before: base.intent });
 }
 
 /** A request leaves: from here on it may be processed. */
@@ -16,8 +17,10 @@ export function noteSent(entry: SessionEntry): void {
 }
 
 /** Where the store could not be told that nothing was sent: what it still announces did not happen. */
-export function overlookUnsent(entry: SessionEntry): void {
+export function overlookUnsent({ instanceId }: SessionEngine, entry: SessionEntry): void {
   const known = unsent.get(entry);
-  if (known === undefined || entry.record?.intent?.attemptId !== known.attemptId) return;
-  entry.record = changeRecord(entry.record, { intent: known.before });
+  const { record } = entry;
+  if (known === undefined || record?.intent?.owner !== instanceId) return;
+  if (record.intent.attemptId !== known.before?.attemptId)
+    entry.record = changeRecord(record, { intent: known.before });
 }

@@ -383,6 +383,23 @@ describe("waitUntil", () => {
     expect(scene.store.stored()).toMatchObject({ generation: 2 });
   });
 
+  test("R-24 the platform's waitUntil keeps it awake until what came is saved", async () => {
+    const handed = new Set<Promise<unknown>>();
+    const background = (work: Promise<unknown>): void => {
+      handed.add(work);
+      void work.finally(() => handed.delete(work));
+    };
+    const scene = await openScene({ manager: { background } });
+    const { clock, store, session } = scene;
+    await clock.advance(HOUR);
+    store.fail("tokens", 1);
+    const token = await run(clock, session.getAccessToken(), 0, 0);
+    expect(token.state).toBe("fulfilled");
+    // The platform freezes as soon as nothing is left that it was asked to wait for.
+    for (let i = 0; i < 600 && handed.size > 0; i++) await clock.advance(100);
+    expect(store.stored()?.tokens?.refreshToken).toBe(issuedAt(scene, 1).refresh_token);
+  });
+
   test("S-104 one that refuses later hurts nobody", async () => {
     const unhandled: unknown[] = [];
     const listener = (error: unknown): void => void unhandled.push(error);

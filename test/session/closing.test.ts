@@ -298,3 +298,33 @@ test.each([Number.NaN, -1])("R-11 a drain of %s ms is refused, and nothing is cl
   manager.start();
   expect(await manager.close({ drainMs: 0 })).toEqual({ unsaved: [] });
 });
+
+test("R-11 R-24 what cannot be saved while close saves others is named too, and its lease given back", async () => {
+  const scene = await openScene();
+  const { clock, store, client, manager, session } = scene;
+  const bob = await manager.save(client, { subject: "bob" }, await scene.fake.issueTokens({ client }));
+  await clock.advance(HOUR);
+  // Ada: unsaved
+  store.fail("tokens", 1);
+  await run(clock, session.getAccessToken(), 0, 0);
+  // Bob: in the air
+  const answer = gate();
+  scene.fake.fail({ at: "token", kind: "hold", until: answer.until });
+  const token = follow(bob.getAccessToken());
+  await clock.advance(0);
+  // the store: hangs for Ada's last try, then fails
+  store.hang("tokens", 1);
+  store.fail("tokens", Infinity);
+  const closing = follow(manager.close({ drainMs: 100 }));
+  await clock.advance(1_000);
+  answer.open();
+  await clock.advance(0);
+  expect(token.state).toBe("fulfilled");
+  await clock.advance(10_000);
+  expect(closing.state).toBe("fulfilled");
+  store.heal();
+  await clock.advance(200_000);
+  const signal = new AbortController().signal;
+  expect(await store.lease?.(bob.key, { ttlMs: 1_000, signal })).toBeDefined();
+  expect(closing.value?.unsaved).toContain(bob.key);
+});

@@ -2,7 +2,7 @@
 import { TokenManager } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import { describe, expect, test } from "vitest";
-import { DAY, acmeServer, eventsOf, refused, storeWith } from "./acme-room.ts";
+import { DAY, acmeServer, eventsOf, refused, storeWith, success } from "./acme-room.ts";
 import { HOUR, follow, gate, issuedAt, openScene, run, saveElsewhere } from "./scene.ts";
 import type { Scene, SceneOptions } from "./scene.ts";
 
@@ -234,4 +234,29 @@ describe("tokens that lost a conflict (R-44)", () => {
     expect(second.error).toMatchObject({ reason: "refresh_token_dead" });
     expect(scene.heard()).not.toContain("rotation_lost");
   });
+});
+
+test("S-045 the cause that could not be told is forgotten once the token lived on", async () => {
+  const clock = manualClock();
+  const server = acmeServer(clock);
+  const store = storeWith(clock);
+  let broken = false;
+  const own = {
+    ...store,
+    write: (...args: Parameters<typeof store.write>) =>
+      broken ? Promise.reject(new Error("x")) : store.write(...args),
+  };
+  const manager = new TokenManager({ store: own, clock, random: () => 0.5 });
+  const session = await manager.save(server.client, { subject: "ada" }, server.tokens());
+  await clock.advance(HOUR);
+  server.answer = () => refused("interaction_required");
+  broken = true;
+  await run(clock, session.getAccessToken());
+  broken = false;
+  server.answer = () => success("access-9");
+  expect((await run(clock, session.getAccessToken())).value).toBe("access-9");
+  await clock.advance(HOUR);
+  server.answer = () => refused("invalid_grant");
+  const dead = await run(clock, session.getAccessToken());
+  expect(dead.error).toMatchObject({ reason: "refresh_token_dead" });
 });

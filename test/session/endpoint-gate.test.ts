@@ -7,6 +7,9 @@ import { EndpointGate } from "../../src/session/endpoint-gate.ts";
 import type { ConcurrencyOptions, Place, PlaceRequest } from "../../src/session/endpoint-gate.ts";
 import { thrownBy } from "./acme-room.ts";
 
+/** Sessions, as far as a gate can tell. */
+const [ada, bob, carol] = [{}, {}, {}];
+
 let clock: ManualClock;
 let said: string[];
 
@@ -27,9 +30,9 @@ function open(
 
 function ask(
   gate: EndpointGate,
-  options: { source?: unknown; foreground?: boolean; signal?: AbortSignal; waitMs?: number } = {},
+  options: { source?: object; foreground?: boolean; signal?: AbortSignal; waitMs?: number } = {},
 ): PlaceRequest {
-  const { source = "ada", foreground = true, signal = new AbortController().signal, waitMs = 10_000 } = options;
+  const { source = ada, foreground = true, signal = new AbortController().signal, waitMs = 10_000 } = options;
   const request = gate.request(source, { foreground, signal, waitMs });
   request.granted.catch(() => undefined);
   return request;
@@ -151,7 +154,7 @@ describe("R-31 one pause for all sessions", () => {
     const gate = open();
     (await ask(gate).granted).failed(slow(7_000));
     expect(gate.waitMs(false)).toBe(7_000);
-    const next = ask(gate, { source: "bob" });
+    const next = ask(gate, { source: bob });
     expect(await grantedOf([next])).toHaveLength(0);
     await clock.advance(6_999);
     expect(await grantedOf([next])).toHaveLength(0);
@@ -162,8 +165,8 @@ describe("R-31 one pause for all sessions", () => {
   test("the next in line, and who has a place and is not off yet, among them", async () => {
     const gate = open({ atOnce: 2, perSecond: 1_000 });
     const asked = await ask(gate).granted;
-    const announcing = await ask(gate, { source: "bob" }).granted;
-    const next = ask(gate, { source: "carol" });
+    const announcing = await ask(gate, { source: bob }).granted;
+    const next = ask(gate, { source: carol });
     asked.failed(slow(7_000));
     expect(await grantedOf([next])).toHaveLength(0);
     expect(announcing.takeTurn()).toBe(7_000);
@@ -239,7 +242,7 @@ describe("R-34 circuit", () => {
     const gate = open();
     await failTimes(gate, 10);
     expect(said).toEqual(["opened server_unavailable"]);
-    expect(() => gate.request("bob", { foreground: true, signal: new AbortController().signal, waitMs: 1 })).toThrow(
+    expect(() => gate.request(bob, { foreground: true, signal: new AbortController().signal, waitMs: 1 })).toThrow(
       expect.objectContaining({ code: "circuit_open" }),
     );
   });
@@ -247,7 +250,7 @@ describe("R-34 circuit", () => {
   test("sources are told apart: five are enough from two", async () => {
     const gate = open();
     await failTimes(gate, 4);
-    (await ask(gate, { source: "bob" }).granted).failed(down());
+    (await ask(gate, { source: bob }).granted).failed(down());
     expect(said).toEqual(["opened server_unavailable"]);
   });
 
@@ -256,7 +259,7 @@ describe("R-34 circuit", () => {
     let sent = 0;
     const codes: unknown[] = [];
     for (let session = 0; session < 50; session++) {
-      ask(gate, { source: session }).granted.then(
+      ask(gate, { source: {} }).granted.then(
         (place) => {
           sent += 1;
           place.failed(badSecret());

@@ -89,3 +89,22 @@ for (const [name, failures, unsaved, generation] of [
     expect(scene.store.stored()).toMatchObject({ generation });
   });
 }
+
+test("R-11 R-24 a session that left memory while it was read: what it could not save is named", async () => {
+  const scene = await openScene();
+  const { clock, store, client } = scene;
+  const { manager, session } = scene.process();
+  await clock.advance(HOUR);
+  const reading = store.hold("read");
+  const token = follow(session.getAccessToken());
+  await clock.advance(0);
+  await reading.reached;
+  clock.jump(2 * HOUR); // the machine slept
+  for (let user = 0; user < 5; user++) manager.session(client, { subject: `user-${String(user)}` });
+  store.fail("tokens", Infinity);
+  reading.open();
+  await clock.advance(0);
+  expect(token.state).toBe("fulfilled");
+  const closed = await run(clock, manager.close());
+  expect(closed.value).toEqual({ unsaved: [session.key] });
+});

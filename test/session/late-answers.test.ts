@@ -4,7 +4,7 @@ import { TokenManager } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { describe, expect, test } from "vitest";
-import { SECOND, acmeServer, storeWith, success } from "./acme-room.ts";
+import { SECOND, acmeServer, refused, storeWith, success } from "./acme-room.ts";
 import { HOUR, follow, gate, issuedAt, openScene, run } from "./scene.ts";
 
 /** Lets everything happen that needs no time. */
@@ -188,4 +188,50 @@ describe("another login that began to count anew", () => {
     expect(server.calls.at(-1)?.refreshToken).toBe("new");
     expect(session.peek()).toBe("next");
   });
+});
+
+test("R-24 a login whose write is answered late lets go of nothing that was refreshed and not saved since", async () => {
+  const scene = await openScene();
+  const { clock, store, client, manager, session } = scene;
+  await clock.advance(HOUR);
+  const login = await scene.fake.issueTokens({ client });
+  const late = store.hold("tokens", "after");
+  const saving = follow(manager.save(client, { subject: "ada" }, login));
+  await clock.advance(0);
+  await late.reached;
+  expect((await run(clock, session.getAccessToken(), 0, 0)).value).toBe(login.accessToken);
+  store.fail("tokens", 1);
+  const token = await run(clock, session.refresh(), 0, 0);
+  expect(token.state).toBe("fulfilled");
+  expect(scene.heard()).toContain("save_failed");
+  late.open();
+  await clock.advance(0);
+  expect(saving.state).toBe("fulfilled");
+  await clock.advance(60_000);
+  expect(store.stored()?.tokens?.refreshToken).toBe(scene.issued.at(-1)?.refresh_token);
+});
+
+test("S-045 a late answer to a try to save changes nothing that was announced since", async () => {
+  const scene = await openScene();
+  const { clock, store, session } = scene;
+  await clock.advance(HOUR);
+  store.fail("tokens", 1);
+  await run(clock, session.getAccessToken(), 0, 0);
+  const late = store.hold("tokens", "after");
+  await clock.advance(1_000);
+  await late.reached;
+  const answer = gate();
+  scene.answers.push(async () => {
+    await answer.until;
+    return refused("invalid_scope", 400);
+  });
+  const refresh = follow(session.refresh());
+  await clock.advance(0);
+  expect(store.stored()?.intent).toBeDefined();
+  late.open();
+  await clock.advance(0);
+  answer.open();
+  await clock.advance(0);
+  expect(refresh.state).toBe("rejected");
+  expect(store.stored()?.intent).toBeUndefined();
 });

@@ -4,6 +4,7 @@ import { fakeBigQuery, fakeDatabricks, manualClock } from "warehouse-oauth/testi
 import type { ManualClock } from "warehouse-oauth/testing";
 import { SignJWT, exportPKCS8, generateKeyPair } from "jose";
 import { describe, expect, test } from "vitest";
+import { acmeServer, refused, storeWith, success } from "./acme-room.ts";
 import { gateStore, withoutCoordination } from "./gate-store.ts";
 import { HOUR, follow, gate, openScene, run } from "./scene.ts";
 
@@ -221,4 +222,78 @@ describe("assertions", () => {
     expect(second.value).not.toBe(first.value);
     expect(asked).toBe(2);
   });
+});
+
+test("R-01 an obtain that is given after a refresh found nothing to refresh with: obtained before the end", async () => {
+  const scene = await openScene({ durable: false });
+  const tokens = await clientCredentials(scene.client);
+  const before = await scene.manager.save(scene.client, { subject: "loader" }, tokens);
+  await expect(before.refresh()).rejects.toMatchObject({ reason: "refresh_token_absent" });
+  const session = scene.manager.session(scene.client, { subject: "loader" }, { obtain: clientCredentials });
+  scene.manager.start();
+  await session.getAccessToken();
+  await scene.clock.advance(HOUR - 400_000);
+  await session.getAccessToken();
+  await scene.clock.advance(0);
+  expect(await session.status()).toMatchObject({ generation: 2 });
+});
+
+test("R-52 an obtain that asks another session of the same client: the circuit closes once the server is back", async () => {
+  const clock = manualClock();
+  const server = acmeServer(clock);
+  const manager = new TokenManager({ clock, random: () => 0.5, store: storeWith(clock), retry: { maxAttempts: 1 } });
+  const person = await manager.save(server.client, { subject: "ada" }, server.tokens());
+  const derived = manager.session(
+    server.client,
+    { subject: "derived" },
+    {
+      obtain: async (_client, { signal }) => {
+        await person.getAccessToken({ signal });
+        return server.tokens({ accessToken: `derived-${String(clock.now())}` });
+      },
+    },
+  );
+  await clock.advance(HOUR);
+  server.answer = () => refused("server_error", 503);
+  for (let i = 0; i < 10; i++) {
+    await run(clock, derived.getAccessToken());
+    await clock.advance(1_000);
+  }
+  server.answer = () => success("back");
+  let last;
+  for (let i = 0; i < 20; i++) {
+    await clock.advance(70_000);
+    last = await run(clock, derived.getAccessToken());
+    if (last.state === "fulfilled") break;
+  }
+  expect(last?.error).toBeUndefined();
+});
+
+test("R-34 R-70 what an obtain passes on from another session is no failure of a second one", async () => {
+  const clock = manualClock();
+  const server = acmeServer(clock, { refreshRotation: "rotates" });
+  const manager = new TokenManager({ clock, random: () => 0.5, store: storeWith(clock) });
+  const poison = await manager.save(server.client, { subject: "ada" }, server.tokens({ refreshToken: "poison" }));
+  const fine = await manager.save(server.client, { subject: "bob" }, server.tokens());
+  const derived = manager.session(
+    server.client,
+    { subject: "derived" },
+    {
+      obtain: async (_client, { signal }) => {
+        await poison.getAccessToken({ signal });
+        return server.tokens();
+      },
+    },
+  );
+  await clock.advance(HOUR);
+  server.answer = ({ refreshToken }) =>
+    refreshToken === "poison" ? refused("server_error", 500) : success("fine", { refresh_token: "next" });
+  const heard: string[] = [];
+  manager.on("*", ({ type }) => heard.push(type));
+  await run(clock, derived.getAccessToken());
+  await run(clock, derived.getAccessToken());
+  expect(server.calls.length).toBeLessThan(5);
+  const token = await run(clock, fine.getAccessToken());
+  expect(token.error).toBeUndefined();
+  expect(heard).not.toContain("circuit_opened");
 });

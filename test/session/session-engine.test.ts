@@ -5,7 +5,7 @@ import { EventHub } from "../../src/session/events.ts";
 import { DEFAULT_RETRY } from "../../src/session/retry.ts";
 import { SessionEngine } from "../../src/session/session-engine.ts";
 import { manualClock } from "warehouse-oauth/testing";
-import { acmeServer, storeWith } from "./acme-room.ts";
+import { acmeServer, refused, storeWith } from "./acme-room.ts";
 import { HOUR, follow, gate, openScene, run, saveElsewhere } from "./scene.ts";
 
 const count = (list: readonly string[], wanted: string): number => list.filter((item) => item === wanted).length;
@@ -261,4 +261,23 @@ describe("the end (R-11)", () => {
     expect(sent.state).toBe("fulfilled");
     expect(closing.value).toEqual({ unsaved: [] });
   });
+});
+
+test("R-73 a refresh in the background fails after a login: the login is active", async () => {
+  const scene = await openScene();
+  const { clock, client, manager, session } = scene;
+  await clock.advance(HOUR - 400_000);
+  const answer = gate();
+  scene.answers.push(async () => {
+    await answer.until;
+    return refused("server_error", 500);
+  });
+  await session.getAccessToken();
+  await clock.advance(0);
+  const login = await scene.fake.issueTokens({ client });
+  await manager.save(client, { subject: "ada" }, login);
+  answer.open();
+  await clock.advance(0);
+  expect(await session.getAccessToken()).toBe(login.accessToken);
+  expect(await session.status()).toMatchObject({ state: "active", cause: undefined });
 });

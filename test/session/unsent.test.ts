@@ -56,3 +56,16 @@ test("S-045 what was sent after such an announcement counts: its answer got lost
   const dead = await run(scene.clock, scene.session.getAccessToken());
   expect(dead.error).toMatchObject({ reason: "rotation_lost" });
 });
+
+test("R-20 S-045 an announcement that was never written does not make one that was into a send", async () => {
+  const scene = await openScene();
+  await scene.clock.advance(HOUR);
+  scene.store.loseAnswer("intent");
+  await run(scene.clock, scene.session.getAccessToken());
+  scene.store.fail("intent");
+  await run(scene.clock, scene.session.getAccessToken());
+  expect(scene.refreshes()).toHaveLength(0);
+  scene.fake.revokeGrants();
+  const dead = await run(scene.clock, scene.session.getAccessToken());
+  expect(dead.error).toMatchObject({ code: "reauthorization_required", reason: "refresh_token_dead" });
+});
