@@ -15,11 +15,11 @@ interface Budget {
 
 const everything = 'export * from "warehouse-oauth"';
 const BUDGETS: readonly Budget[] = [
-  { what: "everything of the main door", code: everything, bytes: 54_700 },
+  { what: "everything of the main door", code: everything, bytes: 56_000 },
   {
     what: "everything of the main door, without what is loaded later",
     code: everything,
-    bytes: 37_800,
+    bytes: 39_100,
     later: ["jose"],
   },
   { what: "createPkce alone", code: 'export { createPkce } from "warehouse-oauth"', bytes: 2_500 },
