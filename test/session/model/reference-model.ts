@@ -4,11 +4,15 @@ import type { Process } from "./world.ts";
 /** One request with a refresh token, from the moment it left. */
 export interface Sending {
   readonly by: Process;
+  /** Of the session whose token it is. */
+  readonly key: string;
   readonly at: number;
   readonly token: string;
   readonly lease: number | undefined;
   /** The refresh token that the server gave for it. */
   brought?: string;
+  /** Whoever sent it got that token. */
+  read?: true;
   /** That token is in the store. */
   saved?: true;
   /** It was not processed, and whoever sent it can tell. */
@@ -35,31 +39,46 @@ const FLIGHT_MS = 15_000;
 export class ReferenceModel {
   readonly violations: string[] = [];
   readonly sendings: Sending[] = [];
+  /** Tokens that logouts took out of the store, to be revoked. */
+  readonly #tombstones: { readonly by: Process; readonly key: string; readonly token: string }[] = [];
+  /** Sessions that were signed out here only, so that whatever comes late lives on. */
+  readonly forgotten = new Set<string>();
+  /** Logouts that failed, or whose callers left: nothing is known of what was revoked. */
+  readonly #failedLogouts: { readonly by: Process; readonly key: string }[] = [];
   readonly #facts: Facts;
   readonly #everStored = new Set<string>();
-  readonly #flights: { readonly by: Process; readonly at: number }[] = [];
+  readonly #flights: { readonly by: Process; readonly key: string; readonly at: number }[] = [];
+  /** Who announced each token, to itself or to others. */
+  readonly #announcers = new Map<string, Set<Process>>();
+  /** What was bought with a token that others sent, too: at many servers it dies of that. */
+  readonly #doubtful = new Set<string>();
 
   constructor(facts: Facts) {
     this.#facts = facts;
   }
 
   /** A refresh begins that nobody waited for so far: it may send once, whatever came before. */
-  begin(by: Process, at: number): void {
-    this.#flights.push({ by, at });
+  begin(by: Process, key: string, at: number): void {
+    this.#flights.push({ by, key, at });
   }
 
   /** A token leaves: only under a lease, only after it was announced in the store, only so often. */
   send(sending: Sending, lastWritten: SessionRecord | undefined): void {
-    const { token, by, at, lease } = sending;
-    if (lease === undefined) this.#violate(`${token} was sent by ${by.name} without a lease`);
+    const { token, by, key, at, lease } = sending;
+    if (lease === undefined) this.violate(`${token} was sent by ${by.name} without a lease`);
     const announced = lastWritten?.intent !== undefined && lastWritten.tokens?.refreshToken === token;
-    if (!announced) this.#violate(`${token} was sent by ${by.name} without having been announced`);
+    if (!announced) this.violate(`${token} was sent by ${by.name} without having been announced`);
     const rapid = this.sendings.filter(
       (other) => other.by === by && other.token === token && other.excuse === "answer lost" && at - other.at < RAPID_MS,
     );
-    const flights = this.#flights.filter((flight) => flight.by === by && at - flight.at < RAPID_MS + FLIGHT_MS);
+    const flights = this.#flights.filter(
+      (flight) => flight.by === by && flight.key === key && at - flight.at < RAPID_MS + FLIGHT_MS,
+    );
     if (rapid.length > MAX_RAPID_REPEATS + Math.max(0, flights.length - 1))
-      this.#violate(`${token} was sent by ${by.name} too often without an answer`);
+      this.violate(`${token} was sent by ${by.name} too often without an answer`);
+    const known = this.sendings.find((other) => other.by === by && other.token === token && other.read);
+    if (known !== undefined)
+      this.violate(`${by.name} sent ${token} again although it got ${String(known.brought)} for it`);
     this.sendings.push(sending);
   }
 
@@ -68,7 +87,8 @@ export class ReferenceModel {
     const first = this.sendings.find(({ token, brought }) => token === again.token && brought !== undefined);
     if (first === undefined || this.sendings.indexOf(again) < this.sendings.indexOf(first)) return;
     this.#noteLapse(first);
-    if (first.excuse === undefined) this.#violate(`${again.token} was spent twice, by ${again.by.name} without need`);
+    if (first.brought !== undefined) this.#doubtful.add(first.brought);
+    if (first.excuse === undefined) this.violate(`${again.token} was spent twice, by ${again.by.name} without need`);
   }
 
   /** Nobody will ever know what became of it. */
@@ -81,7 +101,7 @@ export class ReferenceModel {
     for (const { by, lease: own, token, brought, saved, excuse } of this.sendings) {
       if (own !== lease || brought === undefined || saved === true || excuse !== undefined) continue;
       if (stored?.tokens?.refreshToken === token)
-        this.#violate(`${by.name} let go of its lease before it saved ${brought}`);
+        this.violate(`${by.name} let go of its lease before it saved ${brought}`);
     }
   }
 
@@ -93,19 +113,25 @@ export class ReferenceModel {
   }
 
   /** A record was written: never back, never over a logout, never dead while it lives. */
-  store(by: Process, before: SessionRecord | undefined, after: SessionRecord): void {
+  store(by: Process, key: string, before: SessionRecord | undefined, after: SessionRecord): void {
     const token = after.tokens?.refreshToken;
     const old = before?.tokens?.refreshToken;
+    if (old !== undefined && after.state === "revoked" && after.revokeLate)
+      this.#tombstones.push({ by, key, token: old });
+    if (after.state === "revoked" && !after.revokeLate) this.forgotten.add(key);
     if (token === undefined) return;
+    if (after.intent !== undefined)
+      this.#announcers.set(token, (this.#announcers.get(token) ?? new Set<Process>()).add(by));
     const isLogin = this.#facts.isLoginToken(token) && !this.#everStored.has(token) && after.intent === undefined;
-    if (before?.state === "revoked" && !isLogin) this.#violate(`${by.name} brought ${token} back after a logout`);
+    if (isLogin) this.forgotten.delete(key);
+    if (before?.state === "revoked" && !isLogin) this.violate(`${by.name} brought ${token} back after a logout`);
     if (
       old !== undefined &&
       old !== token &&
       !isLogin &&
       (this.#everStored.has(token) || this.#facts.isTokenLive(old))
     ) {
-      this.#violate(`${by.name} wrote ${token} over ${old}`);
+      this.violate(`${by.name} wrote ${token} over ${old}`);
     }
     if (after.state === "reauthorization_required" && before?.state === "active") this.#bury(by, token, after.cause);
     this.#everStored.add(token);
@@ -116,10 +142,35 @@ export class ReferenceModel {
   }
 
   #bury(by: Process, token: string, cause: string | undefined): void {
-    if (this.#facts.isTokenLive(token)) this.#violate(`${by.name} gave up ${token}, which lives`);
+    if (this.#facts.isTokenLive(token)) this.violate(`${by.name} gave up ${token}, which lives`);
     const lost = this.sendings.some((sending) => sending.token === token && sending.excuse !== undefined);
-    if (lost && cause !== "rotation_lost")
-      this.#violate(`${by.name} says ${String(cause)} of ${token}, which got lost`);
+    if (lost && cause !== "rotation_lost") this.violate(`${by.name} says ${String(cause)} of ${token}, which got lost`);
+    // What others announced may have left, for all that this one can know.
+    const announcers = this.#announcers.get(token) ?? new Set();
+    const maybeLost = lost || this.#doubtful.has(token) || announcers.size > (announcers.has(by) ? 1 : 0);
+    if (!maybeLost && cause === "rotation_lost")
+      this.violate(`${by.name} says that ${token} got lost, which never left`);
+  }
+
+  failLogout(by: Process, key: string): void {
+    this.#failedLogouts.push({ by, key });
+  }
+
+  /** In the end: what a logout took away was revoked, or its caller was told. */
+  checkLogouts(): void {
+    for (const { by, key, token } of this.#tombstones) {
+      const failed = this.#failedLogouts.some((logout) => logout.by === by && logout.key === key);
+      if (!failed && !by.crashed && this.#facts.isTokenLive(token))
+        this.violate(`${by.name} signed out and let ${token} live`);
+    }
+  }
+
+  /** What a process got and nobody has, while the store still has what it was bought with. */
+  unsavedOf(process: Process, key: string, stored: SessionRecord | undefined): string | undefined {
+    return this.sendings.find(
+      ({ by, key: of, token, read, saved }) =>
+        by === process && of === key && read && !saved && stored?.tokens?.refreshToken === token,
+    )?.brought;
   }
 
   #noteLapse(sending: Sending): void {
@@ -128,7 +179,7 @@ export class ReferenceModel {
       sending.excuse ??= "lease over";
   }
 
-  #violate(what: string): void {
+  violate(what: string): void {
     this.violations.push(what);
   }
 }

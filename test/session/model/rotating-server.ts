@@ -1,5 +1,6 @@
 import { importTokens } from "warehouse-oauth";
 import type { Fetch, TokenSet } from "warehouse-oauth";
+import type { EndpointRules } from "./endpoint-rules.ts";
 import type { ReferenceModel, Sending } from "./reference-model.ts";
 import type { SharedStore } from "./shared-store.ts";
 import type { Process, World } from "./world.ts";
@@ -19,7 +20,9 @@ export type ServerFault =
   | "half" // processed, the answer has the new refresh token and no access token
   | "server-error" // 500: processed or not, nobody knows
   | "unavailable" // 503: not processed
-  | "throttled"; // 429 with Retry-After
+  | "throttled" // 429 with Retry-After
+  | "throttled-long" // the same, for longer than a lease is kept for it
+  | "client-refused"; // 401: the secret is wrong
 
 /** Ten minutes, as at Snowflake. */
 export const LIFETIME_MS = 600_000;
@@ -33,7 +36,23 @@ const LATENCY_MS = 10;
 const LATE_MS = 9_000;
 const TOO_LATE_MS = 20_000;
 
+/** What is answered where nothing is processed. */
+const REFUSALS: Readonly<Partial<Record<ServerFault, () => Response>>> = {
+  unavailable: () => new Response("", { status: 503 }),
+  throttled: () => new Response("", { status: 429, headers: { "retry-after": "3" } }),
+  "throttled-long": () => new Response("", { status: 429, headers: { "retry-after": "20" } }),
+  "client-refused": () => Response.json({ error: "invalid_client" }, { status: 401 }),
+};
+
+/** How a connection breaks before anything is processed. */
+const BREAKS: Readonly<Partial<Record<ServerFault, string>>> = {
+  "refused-connection": "ECONNREFUSED",
+  "reset-before": "ECONNRESET",
+};
+
 interface Family {
+  /** Of the session that it was a login of. */
+  readonly key: string;
   /** The token of the login that it began with. */
   readonly first: string;
   live: string;
@@ -60,9 +79,9 @@ export class RotatingServer {
     this.#mode = mode;
   }
 
-  /** The next request goes wrong. */
-  fail(fault: ServerFault): void {
-    this.#faults.push(fault);
+  /** The next requests go wrong. */
+  fail(fault: ServerFault, times: number): void {
+    for (let left = times; left > 0; left--) this.#faults.push(fault);
   }
 
   heal(): void {
@@ -70,9 +89,9 @@ export class RotatingServer {
   }
 
   /** Somebody signs in: tokens of a new family, as `process` dates them. */
-  login(process: Process, connectionId: string): TokenSet {
+  login(process: Process, connectionId: string, key: string): TokenSet {
     const first = this.#nextToken();
-    const family: Family = { first, live: first, dead: false };
+    const family: Family = { key, first, live: first, dead: false };
     this.#familyOf.set(family.live, family);
     this.#loginTokens.add(family.live);
     const obtainedAt = process.clock.now();
@@ -86,6 +105,13 @@ export class RotatingServer {
       scopesAssumed: false,
       connectionId,
     });
+  }
+
+  /** Somebody ends what a login gave, and tells nobody. */
+  endGrant(loginToken: string): void {
+    const family = this.#familyOf.get(loginToken);
+    if (family !== undefined) family.dead = true;
+    this.#note(`somebody ends the grant that began with ${loginToken}`);
   }
 
   isLoginToken(token: string): boolean {
@@ -113,22 +139,31 @@ export class RotatingServer {
   }
 
   /** The way of one process to this server. */
-  openFor(process: Process, store: SharedStore, model: ReferenceModel): Fetch {
+  openFor(process: Process, store: SharedStore, model: ReferenceModel, rules: EndpointRules): Fetch {
     return (_input, init) => {
       const form = init?.body instanceof URLSearchParams ? init.body : new URLSearchParams();
-      const refreshToken = form.get("refresh_token");
-      if (refreshToken === null) return this.#revoke(process, form.get("token") ?? "");
+      const token = form.get("refresh_token");
+      if (token === null) return this.#revoke(process, form.get("token") ?? "");
       const fault = this.#faults.shift();
-      const lease = store.leaseOf(process);
-      const sending: Sending = { by: process, at: this.#world.elapsed, token: refreshToken, lease };
-      model.send(sending, store.lastWrittenBy(process));
-      this.#note(`${process.name} sends ${refreshToken}${fault === undefined ? "" : ` (${fault})`}`);
+      const key = this.#familyOf.get(token)?.key ?? "";
+      const sending: Sending = { by: process, key, at: this.#world.elapsed, token, lease: store.leaseOf(process, key) };
+      this.#note(`${process.name} sends ${token}${fault === undefined ? "" : ` (${fault})`}`);
+      model.send(sending, store.lastWrittenBy(process, key));
+      rules.send(sending);
       let told = false;
       // Whoever gives up waiting will never know.
       init?.signal?.addEventListener("abort", () => {
-        if (!told) model.lose(sending);
+        if (told) return;
+        told = true;
+        model.lose(sending);
+        rules.end(sending, undefined);
       });
-      return this.#exchange(process, sending, fault, model).finally(() => (told = true));
+      return this.#exchange(process, sending, fault, model).finally(() => {
+        if (told) return;
+        told = true;
+        if (sending.brought !== undefined && sending.excuse !== "answer lost") sending.read = true;
+        rules.end(sending, fault === undefined ? undefined : REFUSALS[fault]?.().headers.get("retry-after"));
+      });
     };
   }
 
@@ -143,16 +178,9 @@ export class RotatingServer {
     if (fault === "too-late") latency.thereMs = TOO_LATE_MS;
     if (fault === "no-answer") latency.backMs = Infinity;
     return process.call(latency, () => {
-      const refused: Partial<Record<ServerFault, string>> = {
-        "refused-connection": "ECONNREFUSED",
-        "reset-before": "ECONNRESET",
-      };
-      const notProcessed = fault === undefined ? undefined : refused[fault];
-      if (fault === "reset-before") model.lose(sending);
-      if (fault === "refused-connection" || fault === "unavailable" || fault === "throttled") sending.refused = true;
-      if (notProcessed !== undefined) throw brokenConnection(notProcessed);
-      if (fault === "unavailable") return new Response("", { status: 503 });
-      if (fault === "throttled") return new Response("", { status: 429, headers: { "retry-after": "3" } });
+      if (fault !== undefined) this.#refuse(sending, fault, model);
+      const refusal = fault === undefined ? undefined : REFUSALS[fault]?.();
+      if (refusal !== undefined) return refusal;
       if (fault === "server-error" && this.#count % 2 === 0) {
         model.lose(sending);
         return new Response("", { status: 500 });
@@ -169,6 +197,14 @@ export class RotatingServer {
       if (fault === "half") delete body["access_token"];
       return Response.json(body);
     });
+  }
+
+  /** Whoever sent it can tell that it was not processed, unless the connection broke after that. */
+  #refuse(sending: Sending, fault: ServerFault, model: ReferenceModel): void {
+    if (fault === "reset-before") model.lose(sending);
+    if (fault in REFUSALS || fault === "refused-connection") sending.refused = true;
+    const code = BREAKS[fault];
+    if (code !== undefined) throw brokenConnection(code);
   }
 
   /** Every refresh token is good for one use; a second one is theft. */
@@ -205,8 +241,10 @@ export class RotatingServer {
 
   #revoke(process: Process, token: string): Promise<Response> {
     return process.call({ thereMs: LATENCY_MS, backMs: LATENCY_MS }, () => {
+      // One that was spent before ends nothing.
       const family = this.#familyOf.get(token);
-      if (family !== undefined) family.dead = true;
+      if (family?.live === token) family.dead = true;
+      this.#note(`${process.name} revokes ${token}`);
       return new Response("");
     });
   }

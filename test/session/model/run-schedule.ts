@@ -1,18 +1,13 @@
-import {
-  OAuthError,
-  ReauthorizationRequiredError,
-  SessionClosedError,
-  TokenManager,
-  createClient,
-  defineWarehouse,
-} from "warehouse-oauth";
-import type { OAuthClient, TokenSession } from "warehouse-oauth";
+import { ReauthorizationRequiredError } from "warehouse-oauth";
+import { Callers, LONGEST_WAIT_MS } from "./callers.ts";
+import { Instance } from "./instance.ts";
+import type { Person, Seat, Surroundings } from "./instance.ts";
 import { ReferenceModel } from "./reference-model.ts";
-import { seededRandom } from "./repeatable-crypto.ts";
 import { RotatingServer } from "./rotating-server.ts";
 import type { Call, Schedule, Step } from "./schedule.ts";
 import { SharedStore } from "./shared-store.ts";
-import { Process, World } from "./world.ts";
+import { World } from "./world.ts";
+import type { Process } from "./world.ts";
 
 /** What became of a run. */
 export interface Report {
@@ -20,29 +15,24 @@ export interface Report {
   readonly violations: readonly string[];
   /** What the server saw, and what callers got. */
   readonly log: readonly string[];
-  /** Final state of the session. */
-  readonly state: string;
+  /** Final states of the sessions. */
+  readonly states: readonly string[];
 }
-
-/** The hard margin of the warehouse below, and a second: with more left a token is good for every caller. */
-const GOOD_MS = 31_000;
-
-/** Longest a caller waits: 30 s for a refresh, and what reading the store takes first. */
-const LONGEST_WAIT_MS = 40_000;
 
 /** Rounds of five minutes after the last fault in which everything must have come right: past every backoff. */
 const RECOVERY_ROUNDS = 4;
 const RECOVERY_MS = 300_000;
 
-/** One process of the application, with the library in it. */
-interface Instance {
-  readonly process: Process;
-  readonly client: OAuthClient;
-  readonly manager: TokenManager;
-  readonly session: TokenSession;
-  /** The last token that callers here got. */
-  lastToken: string | undefined;
-}
+/** After this much of it, a lease taken before the last fault has ended. */
+const OLD_LEASE_MS = 120_000;
+
+/** The last refreshes end in this time, and what they had taken is given back. */
+const QUIET_MS = 50_000;
+
+/** Longest that an ending takes: waiting for what was sent, a few operations of the store, giving back leases. */
+const LONGEST_CLOSE_MS = 60_000;
+
+const SUBJECTS = ["ada", "bea"];
 
 /** Runs a schedule, lets everything recover, and says what was wrong. */
 export async function runSchedule(schedule: Schedule): Promise<Report> {
@@ -62,69 +52,78 @@ export async function runSchedule(schedule: Schedule): Promise<Report> {
 }
 
 class Run {
-  readonly #world = new World();
-  readonly #server: RotatingServer;
-  readonly #store: SharedStore;
-  readonly #model: ReferenceModel;
+  readonly #surroundings: Surroundings;
+  readonly #atOnce: number;
+  readonly #people: readonly Person[];
+  readonly #callers: Callers;
   readonly #instances: Instance[] = [];
-  /** Calls of callers that were not answered yet, and whose. */
-  readonly #open = new Map<symbol, { readonly process: Process; readonly what: string }>();
   #count = 0;
-  /** Since when all clocks have agreed. */
-  #calmSince = 0;
-  /** Logins and logouts begun or ended so far: what was known before one of them counts no more. */
-  #logins = 0;
-  /** The refresh token that the last one got. */
-  #lastLogin: string | undefined;
 
-  constructor({ server, processes }: Schedule) {
-    this.#server = new RotatingServer(this.#world, server);
-    this.#store = new SharedStore({
-      onWrite: (by, before, after) => {
-        this.#model.store(by, before, after);
+  constructor({ server: mode, processes, sessions, atOnce }: Schedule) {
+    const world = new World();
+    const server = new RotatingServer(world, mode);
+    const store = new SharedStore({
+      onWrite: (by, key, before, after) => {
+        model.store(by, key, before, after);
       },
       onRelease: (lease, stored) => {
-        this.#model.release(lease, stored);
+        model.release(lease, stored);
       },
     });
-    this.#model = new ReferenceModel({
-      isLeaseLive: (lease) => this.#store.isLeaseLive(lease),
-      isTokenLive: (token) => this.#server.isTokenLive(token),
-      isLoginToken: (token) => this.#server.isLoginToken(token),
+    const model = new ReferenceModel({
+      isLeaseLive: (lease) => store.isLeaseLive(lease),
+      isTokenLive: (token) => server.isTokenLive(token),
+      isLoginToken: (token) => server.isLoginToken(token),
     });
+    this.#surroundings = { world, server, store, model };
+    this.#atOnce = atOnce;
+    this.#people = SUBJECTS.slice(0, sessions).map((subject) => ({ subject, logins: 0, lastLogin: undefined }));
+    this.#callers = new Callers(this.#surroundings);
     for (let index = 0; index < processes; index++) this.#instances.push(this.#start(0));
   }
 
   violate(what: string): void {
-    this.#model.violations.push(what);
+    this.#surroundings.model.violate(what);
   }
 
   report(): Report {
-    const { violations } = this.#model;
-    return { violations, log: this.#server.log, state: this.#store.peek(this.#key)?.state ?? "absent" };
+    const { model, server, store } = this.#surroundings;
+    const states = this.#at(0).seats.map(({ session }) => store.peek(session.key)?.state ?? "absent");
+    return { violations: model.violations, log: server.log, states };
   }
 
   async begin(): Promise<void> {
-    this.#login(this.#at(0));
-    await this.#world.advance(10);
+    const instance = this.#at(0);
+    for (const seat of instance.seats) this.#callers.login(instance, seat);
+    await this.#surroundings.world.advance(10);
   }
 
   async take(step: Step): Promise<void> {
+    const { world, server, store } = this.#surroundings;
     switch (step.do) {
       case "wait":
-        return this.#world.advance(step.ms);
+        return world.advance(step.ms);
+      case "begin":
+        return world.begin(step.microtasks);
       case "rush":
-        for (const instance of this.#instances) if (!instance.process.paused) this.#askPlainly(instance);
+        for (const instance of this.#instances.filter(({ process }) => !process.paused))
+          for (const seat of instance.seats) this.#callers.askPlainly(instance, seat);
         return;
       case "server":
-        this.#server.fail(step.fault);
+        server.fail(step.fault, step.times ?? 1);
+        return;
+      case "end grant":
+        server.endGrant(this.#people[step.of % this.#people.length]?.lastLogin ?? "");
         return;
       case "jump":
         for (const { process } of step.by === "all" ? this.#instances : [this.#at(step.by)]) process.skewMs += step.ms;
-        this.#calmSince = Infinity;
+        this.#callers.loseTime();
         return;
       case "store":
-        this.#store.fail(this.#at(step.by).process, step.operation, step.fault);
+        store.fail(this.#at(step.by).process, step.operation, step.fault);
+        return;
+      case "secret":
+        this.#at(step.by).secretMs = step.ms;
         return;
       case "pause":
       case "resume":
@@ -135,48 +134,46 @@ class Run {
         return;
       case "ask":
       case "refresh":
+      case "status":
+      case "job":
       case "login":
       case "logout":
+      case "forget":
       case "close":
+      case "visit":
         // Nobody can call into a process that stands still.
         if (!this.#at(step.by).process.paused) this.#call(step);
     }
   }
 
-  #call(step: Call): void {
+  #call(step: Extract<Step, { readonly do: "close" | "visit" }> | Call): void {
     const instance = this.#at(step.by);
-    switch (step.do) {
-      case "ask":
-        this.#ask(instance, step.how);
-        return;
-      case "refresh":
-        void this.#watch(instance, "refresh", instance.session.refresh());
-        return;
-      case "login":
-        this.#login(instance);
-        return;
-      case "logout":
-        this.#replaceTokens(instance, "logout", instance.session.revoke());
-        return;
-      case "close":
-        this.#close(step.by);
-    }
+    if ("of" in step) this.#callers.call(instance, seatOf(instance, step.of), step);
+    else if (step.do === "visit") instance.receiveGuests();
+    else this.#close(step.by);
   }
 
-  /** All faults stop; after a while nobody may be left waiting, and the session must be well or say why not. */
+  /** All faults stop; after a while nobody may be left waiting, and each session must be well or say why not. */
   async end(): Promise<void> {
-    this.#server.heal();
-    this.#store.heal();
-    for (const { process } of this.#instances) process.paused = false;
-    await this.#world.advance(2 * LONGEST_WAIT_MS);
-    for (const { what } of this.#open.values()) this.violate(`${what} was never answered`);
-    for (let round = 1; round <= RECOVERY_ROUNDS; round++) {
-      await this.#world.advance(RECOVERY_MS);
-      const last = round === RECOVERY_ROUNDS;
-      for (const instance of this.#instances) await this.#askAtEnd(instance, last);
+    const { world, server, store, model } = this.#surroundings;
+    server.heal();
+    store.heal();
+    const healedAt = world.elapsed;
+    for (const instance of this.#instances) {
+      instance.process.paused = false;
+      instance.secretMs = 0;
     }
-    this.#checkStore();
-    this.#checkLogout();
+    await world.advance(2 * LONGEST_WAIT_MS);
+    for (const name of this.#callers.waiting) this.violate(`${name} was never answered`);
+    for (let round = 1; round <= RECOVERY_ROUNDS; round++) {
+      await world.advance(RECOVERY_MS);
+      await this.#askAtEnd(round === RECOVERY_ROUNDS);
+    }
+    for (const { manager } of this.#instances) manager.stop();
+    await world.advance(QUIET_MS);
+    for (const person of this.#people) this.#checkStore(person);
+    model.checkLogouts();
+    this.#checkQuiet(healedAt + OLD_LEASE_MS);
   }
 
   // ---------------------------------------------------------------- processes
@@ -188,186 +185,121 @@ class Run {
   }
 
   #start(skewMs: number): Instance {
-    const number = ++this.#count;
-    const process = new Process(`process ${String(number)}`, this.#world, skewMs);
-    const { clock } = process;
-    const fetch = this.#server.openFor(process, this.#store, this.#model);
-    const client = createClient({ warehouse: WAREHOUSE, clientId: "app", fetch, clock });
-    const manager = new TokenManager({
-      store: this.#store.openFor(process),
-      clock,
-      random: seededRandom(number),
-      // The guard against too many refreshes has its own tests; here it would only hide what comes after.
-      refresh: { maxPerHour: 1_000 },
-    });
-    manager.on("refresh_started", () => {
-      this.#model.begin(process, this.#world.elapsed);
-    });
-    manager.start();
-    const session = manager.session(client, { subject: "ada" });
-    return { process, client, manager, session, lastToken: undefined };
+    return new Instance(this.#surroundings, this.#people, { number: ++this.#count, skewMs, atOnce: this.#atOnce });
   }
 
   /** The process is gone in the middle of whatever it did; another one takes its place. */
   #crash(number: number): void {
     const { process } = this.#at(number);
-    process.crashed = true;
-    this.#model.crash(process);
-    for (const [call, open] of this.#open) if (open.process === process) this.#open.delete(call);
+    this.#exit(process);
     this.#instances[number % this.#instances.length] = this.#start(process.skewMs);
+  }
+
+  #exit(process: Process): void {
+    process.crashed = true;
+    this.#surroundings.model.crash(process);
+    this.#callers.leave(process);
   }
 
   /** The process ends in good order while another one takes its place. */
   #close(number: number): void {
-    const { process, manager } = this.#at(number);
+    const { world, store, model } = this.#surroundings;
+    const { process, manager, seats } = this.#at(number);
     this.#instances[number % this.#instances.length] = this.#start(process.skewMs);
-    const exit = (): void => {
-      process.crashed = true;
-      this.#model.crash(process);
-      for (const [call, open] of this.#open) if (open.process === process) this.#open.delete(call);
-    };
-    manager.close().then(exit, exit);
-  }
-
-  // ---------------------------------------------------------------- callers
-
-  /** Remembers that somebody waits. */
-  #watch<T>(instance: Instance, what: string, work: Promise<T>): Promise<T | undefined> {
-    const call = Symbol(what);
-    const { process } = instance;
-    const name = `${what} by ${process.name} at ${String(this.#world.elapsed)} ms`;
-    this.#open.set(call, { process, what: name });
-    return work.then(
-      (value) => {
-        this.#open.delete(call);
-        return value;
-      },
-      (error: unknown) => {
-        this.#open.delete(call);
-        if (!OAuthError.is(error)) this.violate(`${name}: ${String(error)} is no error of ours`);
-        return undefined;
-      },
-    );
-  }
-
-  #login(instance: Instance): void {
-    const { client, manager, process } = instance;
-    const tokens = this.#server.login(process, client.connectionId);
-    this.#lastLogin = tokens.refreshToken;
-    this.#replaceTokens(instance, "login", manager.save(client, { subject: "ada" }, tokens));
-  }
-
-  /** Until it is done, callers here may still get what was there before; they have no right to keep that. */
-  #replaceTokens(instance: Instance, what: "login" | "logout", work: Promise<unknown>): void {
-    const forget = (): void => {
-      this.#forgetTokens();
-    };
-    forget();
-    this.#watch(instance, what, work).then(forget, forget);
-  }
-
-  #forgetTokens(): void {
-    this.#logins += 1;
-    for (const instance of this.#instances) instance.lastToken = undefined;
-  }
-
-  #ask(instance: Instance, how: "plain" | "much" | "rejected"): void {
-    const { session, lastToken } = instance;
-    if (how === "much") void this.#watch(instance, "ask", session.getAccessToken({ minRemainingMs: 240_000 }));
-    else if (how === "rejected" && lastToken !== undefined)
-      void this.#watch(instance, "ask", session.getAccessToken({ rejected: lastToken }));
-    else this.#askPlainly(instance);
-  }
-
-  /** A caller without wishes: gets a good token, or an error if there is none. */
-  #askPlainly(instance: Instance): void {
-    const { session, process } = instance;
-    const asked = session.getAccessToken();
-    const known = instance.lastToken;
+    const since = world.elapsed;
     const { pauses } = process;
-    const logins = this.#logins;
-    asked.then(
-      (token) => {
-        if (logins === this.#logins) instance.lastToken = token;
-        const remainingMs = this.#server.remainingMs(token);
-        const calm = this.#server.issuedAt(token) >= this.#calmSince && process.pauses === pauses;
-        if (calm && remainingMs <= 0) this.violate(`${process.name} handed out ${token}, which had ended`);
-      },
-      (error: unknown) => {
-        if (known === undefined || error instanceof SessionClosedError) return;
-        const signedIn = this.#store.peek(this.#key)?.state !== "revoked";
-        const calm = signedIn && this.#server.issuedAt(known) >= this.#calmSince;
-        if (calm && logins === this.#logins && this.#server.remainingMs(known) > GOOD_MS) {
-          this.violate(`${process.name} failed with ${String(error)} although ${known} was good`);
-        }
-      },
-    );
-    void this.#watch(instance, "ask", asked);
+    void manager.close().then(({ unsaved }) => {
+      for (const { session } of seats) {
+        const lost = model.unsavedOf(process, session.key, store.peek(session.key));
+        if (lost !== undefined && !unsaved.includes(session.key))
+          this.violate(`${process.name} ended and did not tell that it had not saved ${lost}`);
+      }
+      if (process.pauses === pauses && world.elapsed - since > LONGEST_CLOSE_MS)
+        this.violate(`${process.name} took until ${String(world.elapsed)} ms to end`);
+      this.#exit(process);
+    });
   }
 
   // ---------------------------------------------------------------- the end
 
-  async #askAtEnd(instance: Instance, last: boolean): Promise<void> {
-    const { session, process } = instance;
-    let answer: unknown = "nothing";
-    session.getAccessToken().then(
-      (token) => (answer = token),
-      (error: unknown) => (answer = error),
+  async #askAtEnd(last: boolean): Promise<void> {
+    const asked = this.#instances.flatMap((instance) =>
+      instance.seats.map((seat): { readonly instance: Instance; readonly seat: Seat; answer?: unknown } => ({
+        instance,
+        seat,
+      })),
     );
-    await this.#world.advance(LONGEST_WAIT_MS);
-    const stored = this.#store.peek(session.key);
-    if (answer === "nothing") this.violate(`${process.name} got no answer in the end`);
-    if (!last) return;
+    for (const question of asked) {
+      question.seat.session.getAccessToken().then(
+        (token) => (question.answer = token),
+        (error: unknown) => (question.answer = error),
+      );
+    }
+    await this.#surroundings.world.advance(LONGEST_WAIT_MS);
+    for (const { instance, seat, answer } of asked) {
+      if (answer === undefined) this.violate(`${instance.process.name} got no answer in the end`);
+      if (last) await this.#checkRecovery(instance, seat, answer);
+    }
+  }
+
+  async #checkRecovery({ process }: Instance, { session }: Seat, answer: unknown): Promise<void> {
+    const stored = this.#surroundings.store.peek(session.key);
     if (answer instanceof ReauthorizationRequiredError) {
       if (stored?.state === "active") this.violate(`${process.name} says ${answer.reason}, the store says active`);
     } else if (typeof answer !== "string") {
       this.violate(`${process.name} did not recover: ${String(answer)}`);
     }
-    const status = await this.#statusOf(instance);
+    const status = await this.#statusOf(session);
     if (status === "degraded" && stored?.state === "active") this.violate(`${process.name} stays degraded`);
   }
 
-  async #statusOf({ session }: Instance): Promise<string> {
+  async #statusOf(session: Seat["session"]): Promise<string> {
     let state = "unknown";
     session.status().then(
       (status) => (state = status.state),
       () => undefined,
     );
-    await this.#world.advance(1_000);
+    await this.#surroundings.world.advance(1_000);
     return state;
   }
 
-  /** The store holds the live refresh token, or says that there is none. */
-  #checkStore(): void {
-    const record = this.#store.peek(this.#key);
+  /** The store holds the live refresh token, or says that there is none, and then there is none. */
+  #checkStore(person: Person): void {
+    const { server, store, model } = this.#surroundings;
+    const key = this.#keyOf(person);
+    const record = store.peek(key);
     const token = record?.tokens?.refreshToken;
-    if (record?.state === "active" && (token === undefined || !this.#server.isTokenLive(token))) {
+    if (record?.state === "active" && (token === undefined || !server.isTokenLive(token))) {
       this.violate(`the store holds ${String(token)}, which is dead`);
     }
-  }
-
-  /** What a refresh brought after a logout is revoked by whoever got it. */
-  #checkLogout(): void {
-    if (this.#store.peek(this.#key)?.state !== "revoked") return;
-    for (const { by, brought, saved, excuse } of this.#model.sendings) {
+    if (record?.state !== "revoked" || model.forgotten.has(key)) return;
+    for (const { by, brought, saved, excuse } of model.sendings) {
       if (brought === undefined || saved === true || excuse !== undefined) continue;
       // A login that came between has its own tokens; nobody knows of those before any more.
-      if (!this.#server.isSameLogin(brought, this.#lastLogin)) continue;
-      if (this.#server.isTokenLive(brought)) this.violate(`${by.name} let ${brought} live on after a logout`);
+      if (!server.isSameLogin(brought, person.lastLogin)) continue;
+      if (server.isTokenLive(brought)) this.violate(`${by.name} let ${brought} live on after a logout`);
     }
   }
 
-  get #key(): string {
-    return this.#at(0).session.key;
+  /** When nothing is begun any more, nothing is left: no lease, no announcement, no timer that holds a program. */
+  #checkQuiet(calmAt: number): void {
+    const { world, store } = this.#surroundings;
+    for (const owner of store.forgetfulSince(calmAt))
+      if (!owner.crashed) this.violate(`${owner.name} did not give back a lease`);
+    for (const person of this.#people) {
+      const intent = store.peek(this.#keyOf(person))?.intent;
+      if (intent !== undefined) this.violate(`an announcement of ${person.subject} is left`);
+    }
+    for (const { process } of this.#instances) if (world.isHeld(process)) this.violate(`a timer holds ${process.name}`);
+  }
+
+  #keyOf(person: Person): string {
+    return this.#at(0).seats.find((seat) => seat.person === person)?.session.key ?? "";
   }
 }
 
-const WAREHOUSE = defineWarehouse({
-  id: "acme",
-  issuer: "https://login.acme.example",
-  authorizationEndpoint: "https://login.acme.example/authorize",
-  tokenEndpoint: "https://login.acme.example/token",
-  revocationEndpoint: "https://login.acme.example/revoke",
-  defaultScopes: ["sql"],
-  refreshRotation: "single-use",
-});
+function seatOf({ seats }: Instance, number: number): Seat {
+  const seat = seats[number % seats.length];
+  if (seat === undefined) throw new TypeError("unreachable: there is at least one session");
+  return seat;
+}

@@ -4,10 +4,16 @@ import type { SessionRecord } from "../../../src/session/record.ts";
 import type { Process } from "./world.ts";
 
 /** What a store does that it should not. */
-export type StoreFault = "error" | "lost" | "lost-answer" | "slow" | "too-slow" | "stale";
+export type StoreFault = "error" | "lost" | "lost-answer" | "slow" | "slow-answer" | "too-slow" | "stale";
 
 /** What it does it to. */
 export type StoreOperation = "read" | "write" | "lease" | "renew" | "release";
+
+interface HeldLease {
+  readonly id: number;
+  readonly owner: Process;
+  until: number;
+}
 
 interface Kept {
   readonly record: StoredRecord;
@@ -16,7 +22,7 @@ interface Kept {
 
 /** Told of what really happens, whatever is answered. */
 export interface StoreWatcher {
-  onWrite(by: Process, before: SessionRecord | undefined, after: SessionRecord): void;
+  onWrite(by: Process, key: string, before: SessionRecord | undefined, after: SessionRecord): void;
   onRelease(lease: number, stored: SessionRecord | undefined): void;
 }
 
@@ -32,9 +38,11 @@ export class SharedStore {
   readonly #kept = new Map<string, Kept>();
   /** What a replica that lags behind still has. */
   readonly #before = new Map<string, Kept | undefined>();
-  readonly #leases = new Map<string, { readonly id: number; readonly owner: Process; until: number }>();
+  readonly #leases = new Map<string, HeldLease>();
+  /** Those that nobody gave back before they ended. */
+  readonly #lapsed: HeldLease[] = [];
   readonly #faults = new Map<Process, Map<StoreOperation, StoreFault[]>>();
-  readonly #lastWritten = new Map<Process, SessionRecord>();
+  readonly #lastWritten = new Map<string, SessionRecord>();
   readonly #watcher: StoreWatcher;
   #count = 0;
 
@@ -59,20 +67,24 @@ export class SharedStore {
     return kept && parseRecord(kept.record.value);
   }
 
-  lastWrittenBy(process: Process): SessionRecord | undefined {
-    return this.#lastWritten.get(process);
+  /** What a process wrote last, and knows to be written. */
+  lastWrittenBy(process: Process, key: string): SessionRecord | undefined {
+    return this.#lastWritten.get(`${process.name} ${key}`);
   }
 
   /** The lease that a process holds now, by the store's clock. */
-  leaseOf(process: Process): number | undefined {
-    for (const { id, owner, until } of this.#leases.values()) {
-      if (owner === process && until > process.world.elapsed) return id;
-    }
-    return undefined;
+  leaseOf(process: Process, key: string): number | undefined {
+    const held = this.#leases.get(key);
+    return held?.owner === process && held.until > process.world.elapsed ? held.id : undefined;
   }
 
   isLeaseLive(id: number): boolean {
     return [...this.#leases.values()].some((lease) => lease.id === id && lease.until > lease.owner.world.elapsed);
+  }
+
+  /** Processes that did not give back a lease that ended after this. */
+  forgetfulSince(elapsed: number): Process[] {
+    return [...this.#lapsed, ...this.#leases.values()].filter(({ until }) => until > elapsed).map(({ owner }) => owner);
   }
 
   /** The store as one process sees it. */
@@ -81,13 +93,17 @@ export class SharedStore {
     return {
       capabilities: { compareAndSet: true, durable: true },
       read: (key) => this.#call(process, "read", (stale) => (stale ? this.#before : this.#kept).get(key)),
-      write: (key, record, { ifVersion }) =>
-        this.#call(process, "write", () => this.#write(process, key, record, ifVersion)),
+      write: async (key, record, { ifVersion }) => {
+        const version = await this.#call(process, "write", () => this.#write(process, key, record, ifVersion));
+        if (version !== undefined) this.#lastWritten.set(`${process.name} ${key}`, parseRecord(record.value));
+        return version;
+      },
       delete: () => Promise.reject(new Error("nothing here deletes")),
       lease: (key, { ttlMs }) =>
         this.#call(process, "lease", () => {
           const holder = this.#leases.get(key);
           if (holder !== undefined && holder.until > now()) return undefined;
+          if (holder !== undefined) this.#lapsed.push(holder);
           const held = { id: this.#count++, owner: process, until: now() + ttlMs };
           this.#leases.set(key, held);
           return this.#leaseOf(process, key, held);
@@ -96,7 +112,7 @@ export class SharedStore {
     };
   }
 
-  #leaseOf(process: Process, key: string, held: { readonly id: number; until: number }): Lease {
+  #leaseOf(process: Process, key: string, held: HeldLease): Lease {
     return {
       renew: (ttlMs) =>
         this.#call(process, "renew", () => {
@@ -118,11 +134,10 @@ export class SharedStore {
     if (kept?.version !== ifVersion) return undefined;
     const version = `v${String(this.#count++)}`;
     const after = parseRecord(record.value);
-    this.#watcher.onWrite(by, kept && parseRecord(kept.record.value), after);
+    this.#watcher.onWrite(by, key, kept && parseRecord(kept.record.value), after);
     this.#before.set(key, kept);
     // A copy, as everything that leaves the process: its text is written and read.
     this.#kept.set(key, { record: { ...record }, version });
-    this.#lastWritten.set(by, after);
     return version;
   }
 
@@ -130,6 +145,7 @@ export class SharedStore {
     const fault = this.#faults.get(process)?.get(operation)?.shift();
     const latency = { thereMs: LATENCY_MS, backMs: LATENCY_MS };
     if (fault === "slow") latency.thereMs = SLOW_MS;
+    if (fault === "slow-answer") latency.backMs = SLOW_MS;
     if (fault === "too-slow") latency.thereMs = TOO_SLOW_MS;
     if (fault === "lost") latency.thereMs = Infinity;
     if (fault === "lost-answer") latency.backMs = Infinity;

@@ -4,11 +4,16 @@ import { clampTimerDelay } from "../../../src/lib/clock.ts";
 /** 2026-11-21T12:00:00Z. */
 const START = Date.UTC(2026, 10, 21, 12);
 
+/** More than a store or a server takes that is well. */
+const SOON_MS = 5_000;
+
 interface Happening {
   readonly dueAt: number;
   /** To whom it happens; nobody: it happens outside of all processes, and no crash undoes it. */
   readonly to: Process | undefined;
   readonly run: () => void;
+  /** It is a timer that keeps its program from ending. */
+  readonly holds: boolean;
 }
 
 /** Time and everything that is under way: a simulation of discrete events, the same for the same schedule. */
@@ -24,8 +29,8 @@ export class World {
   }
 
   /** Lets something happen later, and gives the way to undo it. */
-  after(delayMs: number, to: Process | undefined, run: () => void): () => void {
-    const happening: Happening = { dueAt: this.elapsed + delayMs, to, run };
+  after(delayMs: number, to: Process | undefined, run: () => void, holds = false): () => void {
+    const happening: Happening = { dueAt: this.elapsed + delayMs, to, run, holds };
     let at = this.#happenings.length;
     while (at > 0 && (this.#happenings[at - 1]?.dueAt ?? 0) > happening.dueAt) at -= 1;
     this.#happenings.splice(at, 0, happening);
@@ -39,16 +44,28 @@ export class World {
   async advance(durationMs: number): Promise<void> {
     const end = this.elapsed + durationMs;
     await settle();
-    for (;;) {
-      const index = this.#happenings.findIndex(({ dueAt, to }) => dueAt <= end && to?.paused !== true);
-      const [next] = index === -1 ? [] : this.#happenings.splice(index, 1);
-      if (next === undefined) break;
-      this.elapsed = Math.max(this.elapsed, next.dueAt);
-      if (next.to?.crashed === true) continue;
-      next.run();
-      await settle();
-    }
+    while (this.#happen(end)) await settle();
     this.elapsed = end;
+  }
+
+  /** Lets the next thing happen, if it comes soon, and only so many microtasks of what follows: what comes next, comes there. */
+  async begin(microtasks: number): Promise<void> {
+    await settle();
+    if (this.#happen(this.elapsed + SOON_MS)) for (let left = microtasks; left > 0; left--) await Promise.resolve();
+  }
+
+  /** Whether a timer keeps the program of a process from ending. */
+  isHeld(process: Process): boolean {
+    return this.#happenings.some(({ to, holds }) => holds && to === process);
+  }
+
+  #happen(end: number): boolean {
+    const index = this.#happenings.findIndex(({ dueAt, to }) => dueAt <= end && to?.paused !== true);
+    const [next] = index === -1 ? [] : this.#happenings.splice(index, 1);
+    if (next === undefined) return false;
+    this.elapsed = Math.max(this.elapsed, next.dueAt);
+    if (next.to?.crashed !== true) next.run();
+    return true;
   }
 }
 
@@ -76,7 +93,8 @@ export class Process {
     this.clock = {
       now: () => world.now + this.skewMs,
       monotonic: () => world.elapsed,
-      setTimer: (callback, delayMs) => world.after(clampTimerDelay(delayMs), this, callback),
+      setTimer: (callback, delayMs, { keepAlive } = {}) =>
+        world.after(clampTimerDelay(delayMs), this, callback, keepAlive),
     };
   }
 
