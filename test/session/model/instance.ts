@@ -34,7 +34,7 @@ export interface Seat {
 }
 
 /** Without use for longer than this, a session leaves memory as soon as others come in. */
-const IDLE_MS = 900_000;
+export const IDLE_MS = 900_000;
 
 /** Sessions that come in at once: with them everything that was idle is found. */
 const GUESTS = 3;
@@ -45,8 +45,8 @@ export class Instance {
   readonly client: OAuthClient;
   readonly manager: TokenManager;
   readonly seats: readonly Seat[];
-  /** How long the function that gives the client's secret takes. */
-  secretMs = 0;
+  /** How long the function that gives the client's secret takes, the next times. */
+  readonly #secretDelays: number[] = [];
   #guests = 0;
 
   constructor(
@@ -58,7 +58,8 @@ export class Instance {
     const process = new Process(`process ${String(number)}`, world, skewMs);
     const { clock } = process;
     const rules = new EndpointRules((what) => model.violations.push(what));
-    const clientSecret = (): Promise<string> => process.call({ thereMs: 0, backMs: this.secretMs }, () => "secret");
+    const clientSecret = (): Promise<string> =>
+      process.call({ thereMs: 0, backMs: this.#secretDelays.shift() ?? 0 }, () => "secret");
     this.process = process;
     this.client = createClient({
       warehouse: WAREHOUSE,
@@ -91,6 +92,10 @@ export class Instance {
       rules.closeCircuit();
     });
     this.manager.start();
+  }
+
+  delaySecret(ms: number): void {
+    this.#secretDelays.push(ms);
   }
 
   /** Other sessions come in: what nobody uses leaves memory. */

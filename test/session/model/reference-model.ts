@@ -1,4 +1,5 @@
 import type { SessionRecord } from "../../../src/session/record.ts";
+import { IDLE_MS } from "./instance.ts";
 import type { Process } from "./world.ts";
 
 /** One request with a refresh token, from the moment it left. */
@@ -48,8 +49,8 @@ export class ReferenceModel {
   readonly #facts: Facts;
   readonly #everStored = new Set<string>();
   readonly #flights: { readonly by: Process; readonly key: string; readonly at: number }[] = [];
-  /** Who announced each token, to itself or to others. */
-  readonly #announcers = new Map<string, Set<Process>>();
+  /** Who announced each token, and when by its own clock. */
+  readonly #announcements: { readonly by: Process; readonly token: string; readonly at: number }[] = [];
   /** What was bought with a token that others sent, too: at many servers it dies of that. */
   readonly #doubtful = new Set<string>();
 
@@ -120,8 +121,7 @@ export class ReferenceModel {
       this.#tombstones.push({ by, key, token: old });
     if (after.state === "revoked" && !after.revokeLate) this.forgotten.add(key);
     if (token === undefined) return;
-    if (after.intent !== undefined)
-      this.#announcers.set(token, (this.#announcers.get(token) ?? new Set<Process>()).add(by));
+    if (after.intent !== undefined) this.#announcements.push({ by, token, at: by.clock.now() });
     const isLogin = this.#facts.isLoginToken(token) && !this.#everStored.has(token) && after.intent === undefined;
     if (isLogin) this.forgotten.delete(key);
     if (before?.state === "revoked" && !isLogin) this.violate(`${by.name} brought ${token} back after a logout`);
@@ -145,9 +145,11 @@ export class ReferenceModel {
     if (this.#facts.isTokenLive(token)) this.violate(`${by.name} gave up ${token}, which lives`);
     const lost = this.sendings.some((sending) => sending.token === token && sending.excuse !== undefined);
     if (lost && cause !== "rotation_lost") this.violate(`${by.name} says ${String(cause)} of ${token}, which got lost`);
-    // What others announced may have left, for all that this one can know.
-    const announcers = this.#announcers.get(token) ?? new Set();
-    const maybeLost = lost || this.#doubtful.has(token) || announcers.size > (announcers.has(by) ? 1 : 0);
+    // What others announced may have left, for all that this one can know; its own, too, after it forgot the session.
+    const isRiddle = this.#announcements.some(
+      (other) => other.token === token && (other.by !== by || by.clock.now() - other.at > IDLE_MS || !by.isSteady),
+    );
+    const maybeLost = lost || isRiddle || this.#doubtful.has(token);
     if (!maybeLost && cause === "rotation_lost")
       this.violate(`${by.name} says that ${token} got lost, which never left`);
   }
@@ -165,12 +167,19 @@ export class ReferenceModel {
     }
   }
 
-  /** What a process got and nobody has, while the store still has what it was bought with. */
-  unsavedOf(process: Process, key: string, stored: SessionRecord | undefined): string | undefined {
-    return this.sendings.find(
-      ({ by, key: of, token, read, saved }) =>
-        by === process && of === key && read && !saved && stored?.tokens?.refreshToken === token,
-    )?.brought;
+  /** A process ended, and tells of what it got and nobody has, unless others wrote since; not of what it knows to be saved. */
+  close(
+    by: Process,
+    key: string,
+    told: boolean,
+    { stored, known }: Readonly<Record<"stored" | "known", SessionRecord | undefined>>,
+  ): void {
+    const got = this.sendings.findLast((sending) => sending.by === by && sending.key === key && sending.read);
+    const brought = String(got?.brought);
+    const isLost = got !== undefined && got.saved === undefined && stored?.tokens?.refreshToken === got.token;
+    if (isLost && !told) this.violate(`${by.name} ended and did not tell that it had not saved ${brought}`);
+    if (told && (got === undefined || known?.tokens?.refreshToken === brought))
+      this.violate(`${by.name} ended and told that it had not saved ${brought}, but it had`);
   }
 
   #noteLapse(sending: Sending): void {

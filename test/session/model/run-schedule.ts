@@ -116,14 +116,14 @@ class Run {
         server.endGrant(this.#people[step.of % this.#people.length]?.lastLogin ?? "");
         return;
       case "jump":
-        for (const { process } of step.by === "all" ? this.#instances : [this.#at(step.by)]) process.skewMs += step.ms;
+        for (const { process } of step.by === "all" ? this.#instances : [this.#at(step.by)]) process.jump(step.ms);
         this.#callers.loseTime();
         return;
       case "store":
-        store.fail(this.#at(step.by).process, step.operation, step.fault);
+        store.fail(this.#at(step.by).process, step.operation, step.fault, step.times ?? 1);
         return;
       case "secret":
-        this.#at(step.by).secretMs = step.ms;
+        this.#at(step.by).delaySecret(step.ms);
         return;
       case "pause":
       case "resume":
@@ -159,10 +159,7 @@ class Run {
     server.heal();
     store.heal();
     const healedAt = world.elapsed;
-    for (const instance of this.#instances) {
-      instance.process.paused = false;
-      instance.secretMs = 0;
-    }
+    for (const { process } of this.#instances) process.paused = false;
     await world.advance(2 * LONGEST_WAIT_MS);
     for (const name of this.#callers.waiting) this.violate(`${name} was never answered`);
     for (let round = 1; round <= RECOVERY_ROUNDS; round++) {
@@ -210,9 +207,9 @@ class Run {
     const { pauses } = process;
     void manager.close().then(({ unsaved }) => {
       for (const { session } of seats) {
-        const lost = model.unsavedOf(process, session.key, store.peek(session.key));
-        if (lost !== undefined && !unsaved.includes(session.key))
-          this.violate(`${process.name} ended and did not tell that it had not saved ${lost}`);
+        const { key } = session;
+        const told = unsaved.includes(key);
+        model.close(process, key, told, { stored: store.peek(key), known: store.lastWrittenBy(process, key) });
       }
       if (process.pauses === pauses && world.elapsed - since > LONGEST_CLOSE_MS)
         this.violate(`${process.name} took until ${String(world.elapsed)} ms to end`);

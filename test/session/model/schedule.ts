@@ -31,10 +31,16 @@ export type Step =
   | { readonly do: "begin"; readonly microtasks: number }
   /** All processes ask at once, for all sessions. */
   | { readonly do: "rush" }
-  /** From here on the function that gives the client's secret takes so long. */
+  /** The function that gives the client's secret takes so long, the next time. */
   | { readonly do: "secret"; readonly by: number; readonly ms: number }
   | { readonly do: "jump"; readonly by: number | "all"; readonly ms: number }
-  | { readonly do: "store"; readonly by: number; readonly operation: StoreOperation; readonly fault: StoreFault }
+  | {
+      readonly do: "store";
+      readonly by: number;
+      readonly operation: StoreOperation;
+      readonly fault: StoreFault;
+      readonly times?: number;
+    }
   | { readonly do: "server"; readonly fault: ServerFault; readonly times?: number }
   /** Somebody ends the grant at the server. */
   | { readonly do: "end grant"; readonly of: number };
@@ -49,8 +55,11 @@ export interface Schedule {
   readonly steps: readonly Step[];
 }
 
-/** From the gap between two operations of a store to the idle time of a session. */
-const WAITS_MS = [1, 2, 4, 9, 15, 40, 300, 1_500, 6_000, 11_000, 25_000, 61_000, 200_000, 480_000, 600_000, 1_500_000];
+/** From the gap between two operations of a store to the longest that one of them takes: most of what matters happens there. */
+const SHORT_WAITS_MS = [1, 2, 4, 9, 15, 40, 300, 600, 1_500, 3_100];
+
+/** From a deadline to the idle time of a session. */
+const LONG_WAITS_MS = [6_000, 11_000, 25_000, 61_000, 200_000, 480_000, 600_000, 1_500_000];
 
 const JUMPS_MS = [3_600_000, -3_600_000, 400_000, -120_000, 315_360_000_000];
 
@@ -61,7 +70,16 @@ const of = fc.nat({ max: 1 });
 const leaving: { requiredKeys: ("do" | "by" | "of")[] } = { requiredKeys: ["do", "by", "of"] };
 const leaveMs = fc.constantFrom(0, 1, 2, 12, 300, 11_000);
 
-const wait: fc.Arbitrary<Step> = fc.record({ do: fc.constant("wait"), ms: fc.constantFrom(...WAITS_MS) });
+/** Some things go wrong for a while. */
+const times = fc.constantFrom(1, 1, 1, 8);
+
+const wait: fc.Arbitrary<Step> = fc.record({
+  do: fc.constant("wait"),
+  ms: fc.oneof(
+    { weight: 2, arbitrary: fc.constantFrom(...SHORT_WAITS_MS) },
+    { weight: 1, arbitrary: fc.constantFrom(...LONG_WAITS_MS) },
+  ),
+});
 
 const ask: fc.Arbitrary<Step> = fc.record(
   { do: fc.constant("ask"), by, of, how: fc.constantFrom("plain", "plain", "plain", "much", "rejected"), leaveMs },
@@ -86,7 +104,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 4, arbitrary: fc.record({ do: fc.constantFrom("crash", "crash", "close", "visit"), by }) },
   { weight: 4, arbitrary: fc.record({ do: fc.constantFrom("pause", "resume", "resume"), by }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("secret"), by, ms: fc.constantFrom(0, 1, 20, 2_000) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("secret"), by, ms: fc.constantFrom(1, 20, 2_000) }) },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -100,8 +118,9 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant("store"),
       by,
-      operation: fc.constantFrom("read", "write", "write", "write", "lease", "renew", "release"),
+      operation: fc.constantFrom("read", "write", "announce", "save", "save", "lease", "renew", "release"),
       fault: fc.constantFrom("error", "lost", "lost-answer", "slow", "slow-answer", "too-slow", "stale"),
+      times,
     }),
   },
   {
@@ -123,7 +142,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
         "throttled-long",
         "client-refused",
       ),
-      times: fc.constantFrom(1, 1, 1, 8),
+      times,
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("end grant"), of }) },

@@ -7,7 +7,14 @@ import type { Process } from "./world.ts";
 export type StoreFault = "error" | "lost" | "lost-answer" | "slow" | "slow-answer" | "too-slow" | "stale";
 
 /** What it does it to. */
-export type StoreOperation = "read" | "write" | "lease" | "renew" | "release";
+export type StoreOperation =
+  | "read"
+  | "announce" // a write that says what is about to be sent
+  | "save" // a write of other tokens than are there: what a refresh brought, or a login
+  | "write" // any write
+  | "lease"
+  | "renew"
+  | "release";
 
 interface HeldLease {
   readonly id: number;
@@ -50,11 +57,11 @@ export class SharedStore {
     this.#watcher = watcher;
   }
 
-  /** The next operation of this kind goes wrong. */
-  fail(process: Process, operation: StoreOperation, fault: StoreFault): void {
+  /** The next operations of this kind go wrong. */
+  fail(process: Process, operation: StoreOperation, fault: StoreFault, times: number): void {
     const faults = this.#faults.get(process) ?? new Map<StoreOperation, StoreFault[]>();
     this.#faults.set(process, faults);
-    faults.set(operation, [...(faults.get(operation) ?? []), fault]);
+    faults.set(operation, [...(faults.get(operation) ?? []), ...Array<StoreFault>(times).fill(fault)]);
   }
 
   heal(): void {
@@ -94,8 +101,10 @@ export class SharedStore {
       capabilities: { compareAndSet: true, durable: true },
       read: (key) => this.#call(process, "read", (stale) => (stale ? this.#before : this.#kept).get(key)),
       write: async (key, record, { ifVersion }) => {
-        const version = await this.#call(process, "write", () => this.#write(process, key, record, ifVersion));
-        if (version !== undefined) this.#lastWritten.set(`${process.name} ${key}`, parseRecord(record.value));
+        const written = parseRecord(record.value);
+        const write = (): string | undefined => this.#write(process, key, record, ifVersion);
+        const version = await this.#call(process, this.#purposeOf(key, written), write);
+        if (version !== undefined) this.#lastWritten.set(`${process.name} ${key}`, written);
         return version;
       },
       delete: () => Promise.reject(new Error("nothing here deletes")),
@@ -141,8 +150,19 @@ export class SharedStore {
     return version;
   }
 
+  #purposeOf(key: string, { intent, tokens }: SessionRecord): StoreOperation {
+    if (intent !== undefined) return "announce";
+    return tokens !== undefined && tokens.refreshToken !== this.peek(key)?.tokens?.refreshToken ? "save" : "write";
+  }
+
+  #faultOf(process: Process, operation: StoreOperation): StoreFault | undefined {
+    const faults = this.#faults.get(process);
+    const special = faults?.get(operation)?.shift();
+    return special ?? (operation === "announce" || operation === "save" ? faults?.get("write")?.shift() : undefined);
+  }
+
   #call<T>(process: Process, operation: StoreOperation, perform: (stale: boolean) => T): Promise<T> {
-    const fault = this.#faults.get(process)?.get(operation)?.shift();
+    const fault = this.#faultOf(process, operation);
     const latency = { thereMs: LATENCY_MS, backMs: LATENCY_MS };
     if (fault === "slow") latency.thereMs = SLOW_MS;
     if (fault === "slow-answer") latency.backMs = SLOW_MS;

@@ -84,6 +84,8 @@ export class Process {
   crashed = false;
   /** How often it stood still. */
   pauses = 0;
+  /** How often its clock jumped. */
+  #jumps = 0;
   #paused = false;
 
   constructor(name: string, world: World, skewMs: number) {
@@ -106,6 +108,16 @@ export class Process {
   set paused(paused: boolean) {
     if (paused && !this.#paused) this.pauses += 1;
     this.#paused = paused;
+  }
+
+  jump(ms: number): void {
+    this.skewMs += ms;
+    this.#jumps += 1;
+  }
+
+  /** It never stood still, and its clock never jumped: what was used a moment ago is in memory. */
+  get isSteady(): boolean {
+    return this.pauses + this.#jumps === 0;
   }
 
   /** A call to something outside: `perform` happens there, and what it gives is told unless the process is gone. */
