@@ -67,4 +67,17 @@ export const PAST_FAILURES: readonly Schedule[] = [
       { do: "store", by: 0, operation: "read", fault: "error" },
     ],
   },
+  // Two announcements that nobody was told of: the first one was written after all, and counted as sent.
+  {
+    server: "strict",
+    processes: 1,
+    sessions: 1,
+    atOnce: 10,
+    steps: [
+      { do: "store", by: 0, operation: "write", fault: "lost-answer" },
+      { do: "end grant", of: 0 },
+      { do: "store", by: 0, operation: "write", fault: "lost" },
+      { do: "wait", ms: 600_000 },
+    ],
+  },
 ];
