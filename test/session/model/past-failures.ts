@@ -80,4 +80,57 @@ export const PAST_FAILURES: readonly Schedule[] = [
       { do: "wait", ms: 600_000 },
     ],
   },
+  // Found by review: a late try to save took what was bought with its own tokens for a conflict, and sent those again.
+  {
+    server: "strict",
+    processes: 1,
+    sessions: 1,
+    atOnce: 10,
+    steps: [
+      { do: "store", by: 0, operation: "save", fault: "error" },
+      { do: "store", by: 0, operation: "save", fault: "slow" },
+      { do: "refresh", by: 0, of: 0 },
+      { do: "wait", ms: 600 },
+      { do: "refresh", by: 0, of: 0 },
+      { do: "wait", ms: 3_100 },
+      { do: "end grant", of: 0 },
+      { do: "refresh", by: 0, of: 0 },
+      { do: "wait", ms: 1_500 },
+    ],
+  },
+  // Found by review: a logout revoked what waited to be saved, and let the tokens of a later login elsewhere live.
+  {
+    server: "strict",
+    processes: 2,
+    sessions: 1,
+    atOnce: 10,
+    steps: [
+      { do: "store", by: 0, operation: "save", fault: "error", times: 8 },
+      { do: "refresh", by: 0, of: 0 },
+      { do: "wait", ms: 300 },
+      { do: "login", by: 1, of: 0 },
+      { do: "wait", ms: 4 },
+      { do: "logout", by: 0, of: 0 },
+      { do: "wait", ms: 1_500 },
+    ],
+  },
+  // Found by review: the circuit opened while a secret was on its way, and the request left all the same.
+  {
+    server: "strict",
+    processes: 1,
+    sessions: 2,
+    atOnce: 10,
+    steps: [
+      { do: "server", fault: "client-refused", times: 3 },
+      { do: "refresh", by: 0, of: 0 },
+      { do: "wait", ms: 40 },
+      { do: "refresh", by: 0, of: 0 },
+      { do: "wait", ms: 40 },
+      { do: "secret", by: 0, ms: 2_000 },
+      { do: "refresh", by: 0, of: 1 },
+      { do: "wait", ms: 40 },
+      { do: "refresh", by: 0, of: 0 },
+      { do: "wait", ms: 3_100 },
+    ],
+  },
 ];
