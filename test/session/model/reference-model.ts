@@ -97,9 +97,13 @@ export class ReferenceModel {
     if (sending.saved === undefined) sending.excuse ??= "answer lost";
   }
 
-  /** A lease is given back: not before what it was taken for is saved, unless a login or a logout came first. */
+  /**
+   * A lease is given back: not before what it was taken for is saved, unless a login or a logout came first. A process that
+   * ends tells of what it could not save ({@link ReferenceModel.close}).
+   */
   release(lease: number, stored: SessionRecord | undefined): void {
     for (const { by, lease: own, token, brought, saved, excuse } of this.sendings) {
+      if (by.ending) continue;
       if (own !== lease || brought === undefined || saved === true || excuse !== undefined) continue;
       if (stored?.tokens?.refreshToken === token)
         this.violate(`${by.name} let go of its lease before it saved ${brought}`);

@@ -205,6 +205,7 @@ class Run {
     this.#instances[number % this.#instances.length] = this.#start(process.skewMs);
     const since = world.elapsed;
     const { pauses } = process;
+    process.ending = true;
     void manager.close().then(({ unsaved }) => {
       for (const { session } of seats) {
         const { key } = session;

@@ -82,6 +82,8 @@ export class Process {
   /** Wall clock minus true time. */
   skewMs: number;
   crashed = false;
+  /** It ends in good order. */
+  ending = false;
   /** How often it stood still. */
   pauses = 0;
   /** How often its clock jumped. */
