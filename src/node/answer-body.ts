@@ -6,6 +6,9 @@ import type { IncomingMessage } from "node:http";
  */
 const READ_AHEAD_BYTES = 256 * 1024;
 
+/** After this, whoever has an answer and did not begin to read it is not going to. */
+const UNREAD_MS = 1_000;
+
 /** The body of an answer of node:http, which comes whether or not somebody reads it, up to a limit. */
 export class AnswerBody {
   readonly #message: IncomingMessage;
@@ -64,6 +67,7 @@ export class AnswerBody {
           });
         },
         cancel: () => {
+          this.#reader = undefined;
           this.#message.destroy();
         },
       },
@@ -79,10 +83,13 @@ export class AnswerBody {
     this.#message.destroy();
   }
 
-  /** Keeps no connection for somebody who may read it later: more than what is read ahead is let go. */
+  /** Keeps no connection for somebody who may read it later: more than what is read ahead is let go, and what stalls. */
   waitForNobody(): void {
     this.#mayWait = false;
     if (this.#bytes > this.#limitBytes) this.#stop();
+    setTimeout(() => {
+      if (!this.#isRead) this.breakOff(letGo());
+    }, UNREAD_MS).unref();
   }
 
   #read(limitBytes: number, reader: () => void): void {
@@ -94,13 +101,10 @@ export class AnswerBody {
   }
 
   #giveNext(controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>): void {
-    const chunk = this.#chunks.shift();
-    if (chunk === undefined && !this.#isWhole && this.#broken === undefined) return;
+    if (this.#bytes === 0 && !this.#isWhole && this.#broken === undefined) return;
     this.#reader = undefined;
-    if (chunk !== undefined) {
-      this.#bytes -= chunk.byteLength;
-      // A copy: who reads may hand its memory on, and Node's own may hold other answers.
-      controller.enqueue(new Uint8Array(chunk));
+    if (this.#bytes > 0) {
+      controller.enqueue(this.#takeAll());
     } else if (this.#broken === undefined) {
       controller.close();
     } else {
@@ -108,8 +112,24 @@ export class AnswerBody {
     }
   }
 
+  /** A copy: who reads may hand its memory on, and Node's own may hold other answers. */
+  #takeAll(): Uint8Array<ArrayBuffer> {
+    const taken = new Uint8Array(this.#bytes);
+    let at = 0;
+    for (const chunk of this.#chunks.splice(0)) {
+      taken.set(chunk, at);
+      at += chunk.byteLength;
+    }
+    this.#bytes = 0;
+    return taken;
+  }
+
   #stop(): void {
     if (this.#isRead || this.#mayWait) this.#message.pause();
-    else this.breakOff(new TypeError("the answer was let go: nobody read it"));
+    else this.breakOff(letGo());
   }
+}
+
+function letGo(): TypeError {
+  return new TypeError("the answer was let go: nobody read it");
 }

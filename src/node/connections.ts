@@ -4,7 +4,7 @@ import { Agent as HttpsAgent, request as requestHttps } from "node:https";
 import { TLSSocket } from "node:tls";
 import { TransportError } from "../core/index.ts";
 import { AnswerBody } from "./answer-body.ts";
-import { LightResponse } from "./light-response.ts";
+import { LightResponse, mayHaveBody } from "./light-response.ts";
 
 /** Idle connections are let go before most servers close them: a request on a closed one is lost without an answer. */
 const IDLE_SOCKET_MS = 4_000;
@@ -59,9 +59,9 @@ export class Connections {
         reject(failed(causeOf(error, request)));
       });
       request.on("response", (message) => {
-        const refusal = refusalOf(message, refusesRedirects);
+        const refusal = refusalOf(message, method, refusesRedirects);
         if (refusal === undefined) {
-          resolve(new LightResponse(message, this.#bodyOf(request, message), url.href, method));
+          resolve(new LightResponse(message, this.#bodyOf(request, message), withoutFragment(url), method));
         } else {
           reject(failed(refusal));
           message.destroy();
@@ -112,22 +112,35 @@ function failed(cause: unknown): TypeError {
   return new TypeError("the request failed", { cause });
 }
 
+function withoutFragment({ href, hash }: URL): string {
+  return hash === "" ? href : href.slice(0, -hash.length);
+}
+
 /** What an error of TLS is called. */
 const TLS_CODE = /^ERR_(?:SSL|TLS)_/;
 
 /** Such a code says that TLS did not come up. Once it was up it says no more than that the connection broke (requirements R-20). */
 function causeOf(error: NodeJS.ErrnoException, { socket }: ClientRequest): unknown {
-  const wasUp = socket instanceof TLSSocket && socket.authorized;
-  if (!wasUp || error.code === undefined || !TLS_CODE.test(error.code)) return error;
+  if (!(socket instanceof TLSSocket)) return error;
+  // The reason of a handshake that failed is in the message only.
+  if (!socket.authorized && error.code === "EPROTO") {
+    return Object.assign(new Error("TLS did not come up"), { code: "ERR_SSL_HANDSHAKE" });
+  }
+  if (!socket.authorized || error.code === undefined || !TLS_CODE.test(error.code)) return error;
   return Object.assign(new Error(`the connection broke: ${error.code}`), { code: "ECONNRESET" });
 }
 
+const REDIRECT_STATUSES: ReadonlySet<number | undefined> = new Set([301, 302, 303, 307, 308]);
+
 /** Why an answer is not taken: its redirect was not wanted, or its bytes would have to be decoded. */
-function refusalOf({ statusCode = 0, headers }: IncomingMessage, refusesRedirects: boolean): Error | undefined {
-  if (refusesRedirects && statusCode >= 300 && statusCode <= 399 && headers.location !== undefined) {
-    return new Error("the server answered with a redirect");
-  }
-  const encoding = headers["content-encoding"];
-  if (encoding === undefined || encoding.toLowerCase() === "identity") return undefined;
+function refusalOf(
+  { statusCode, headers }: IncomingMessage,
+  method: string,
+  refusesRedirects: boolean,
+): Error | undefined {
+  if (refusesRedirects && REDIRECT_STATUSES.has(statusCode)) return new Error("the server answered with a redirect");
+  const encoding = headers["content-encoding"] ?? "";
+  const isPlain = encoding === "" || encoding.toLowerCase() === "identity";
+  if (isPlain || !mayHaveBody(method, statusCode)) return undefined;
   return new Error("the answer is encoded, which was not asked for");
 }

@@ -4,7 +4,12 @@ import type { BoundedResponse } from "../core/index.ts";
 import type { AnswerBody } from "./answer-body.ts";
 
 /** Statuses whose answers have no body (Fetch standard, "null body status"). */
-const WITHOUT_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
+const WITHOUT_BODY: ReadonlySet<number | undefined> = new Set([204, 205, 304]);
+
+/** Whether an answer may have a body. */
+export function mayHaveBody(method: string, status: number | undefined): boolean {
+  return method !== "HEAD" && !WITHOUT_BODY.has(status);
+}
 
 /** What a number that is no status counts as (RFC 9110 §15). */
 const SERVER_ERROR = 500;
@@ -33,7 +38,7 @@ export class LightResponse implements BoundedResponse {
     this.url = url;
     this.status = message.statusCode ?? 0;
     this.statusText = message.statusMessage ?? "";
-    if (method !== "HEAD" && !WITHOUT_BODY.has(this.status)) this.#content = body;
+    if (mayHaveBody(method, this.status)) this.#content = body;
     else body.waitForNobody();
   }
 

@@ -34,7 +34,7 @@ export async function fetchAuthorized(
   input: string | URL | Request,
   init: RequestInit = {},
 ): Promise<Response> {
-  // Read at once: who calls may use the same headers for the next request.
+  // Read at once: who calls may use the same headers and the same form for the next request.
   const attempt = prepare(allowedUrl(context.warehouse, input), input, init);
   const getAccessToken = (options: { readonly rejected?: string }): Promise<string> => {
     const { signal } = init;
@@ -44,7 +44,12 @@ export async function fetchAuthorized(
   };
   const token = await getAccessToken({});
   const response = await send(context, attempt, token);
-  if (response.status < 400 || !(await isTokenRejected(context, response))) return response;
+  if (response.status < 400) return response;
+  const isRejected = await isTokenRejected(context, response).catch((error: unknown) => {
+    discard(response);
+    throw error;
+  });
+  if (!isRejected) return response;
 
   const next = await getAccessToken({ rejected: token }).catch((error: unknown) => {
     discard(response);
@@ -103,7 +108,7 @@ function prepare(url: URL, input: string | URL | Request, init: RequestInit): At
   if (headers.has("authorization")) {
     throw new ConfigurationError("config_invalid", "the session sets the Authorization header itself", "headers");
   }
-  const body = init.body ?? request?.body ?? undefined;
+  const body = copyOf(init.body ?? request?.body ?? undefined);
   const method = init.method ?? request?.method ?? "GET";
   const streams = isStream(body);
   const own: RequestInit & { duplex?: "half" } = {
@@ -113,10 +118,22 @@ function prepare(url: URL, input: string | URL | Request, init: RequestInit): At
     ...(streams && { duplex: "half" }),
   };
   for (const name of REQUEST_MEMBERS) {
-    const member = init[name] ?? request?.[name];
+    // Only `undefined` says nothing: a signal that is `null` takes that of the Request away.
+    const member = init[name] === undefined ? request?.[name] : init[name];
     if (member !== undefined) Object.assign(own, { [name]: member });
   }
   return { url, init: own, headers, repeatable: !streams };
+}
+
+/** What a caller may change while the token is waited for. */
+function copyOf(body: RequestInit["body"]): RequestInit["body"] {
+  if (body instanceof URLSearchParams) return new URLSearchParams(body);
+  if (body instanceof ArrayBuffer) return body.slice();
+  if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength).slice();
+  if (!(body instanceof FormData)) return body;
+  const copy = new FormData();
+  for (const [name, value] of body) copy.append(name, value);
+  return copy;
 }
 
 /** A stream is gone once it was sent; everything else that `fetch` takes can be sent again. */

@@ -124,7 +124,9 @@ export class Circuit {
       else if (state.name === "half-open") this.#open(state.code);
       return;
     }
-    if (state.name === "half-open") {
+    // Sent when it was time for a probe, as what a session asked for that is not the probe itself.
+    const isOverdue = state.name === "open" && this.#clock.monotonic() >= state.until;
+    if (state.name === "half-open" || isOverdue) {
       this.#open(error.code);
     } else if (state.name === "closed") {
       const now = this.#clock.monotonic();

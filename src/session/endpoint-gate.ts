@@ -1,4 +1,10 @@
-import { CircuitOpenError, OAuthError, RateLimitError } from "../core/index.ts";
+import {
+  CircuitOpenError,
+  OAuthError,
+  RateLimitError,
+  ReauthorizationRequiredError,
+  StoreError,
+} from "../core/index.ts";
 import type { AnyOAuthError } from "../core/index.ts";
 import { withRetryAfter } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -197,7 +203,8 @@ export class EndpointGate {
  * process decided without asking anybody.
  */
 function isPassedOn(error: unknown): boolean {
-  if (error instanceof CircuitOpenError) return true;
-  if (error instanceof RateLimitError && error.status === undefined) return true;
-  return OAuthError.is(error) && counted.has(error);
+  if (!OAuthError.is(error)) return false;
+  const isOwn = error instanceof RateLimitError || error instanceof ReauthorizationRequiredError;
+  if (isOwn && error.status === undefined) return true;
+  return error instanceof CircuitOpenError || error instanceof StoreError || counted.has(error);
 }

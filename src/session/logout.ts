@@ -21,9 +21,8 @@ export async function forgetSession(engine: SessionEngine, entry: SessionEntry):
 
 /** Writes a tombstone, over whatever others write meanwhile, and gives the tokens of this client that lay there. */
 async function bury(engine: SessionEngine, entry: SessionEntry, revokeLate: boolean): Promise<TokenSet | undefined> {
-  // What is only in memory, and what a first try wrote over before its answer got lost.
-  const { unsaved } = entry;
-  const known = unsaved?.record.tokens ?? entry.record?.tokens;
+  // What a first try wrote over before its answer got lost.
+  const { record: known } = entry;
   const replaced = await replaceRecord(engine, entry, (found) => ({
     state: "revoked",
     cause: undefined,
@@ -32,10 +31,11 @@ async function bury(engine: SessionEngine, entry: SessionEntry, revokeLate: bool
     loginAt: found?.loginAt ?? engine.clock.now(),
     revokeLate,
   }));
+  const { dropped } = replaced;
   const stored = replaced.record?.tokens;
-  // What waits to be saved comes after what was sent for it, and after nothing else.
-  const isSpent = unsaved !== undefined && stored?.refreshToken === unsaved.sentRefreshToken;
-  const tokens = isSpent ? known : (stored ?? known);
+  // What waited to be saved comes after what was sent for it, and after nothing else.
+  const isSpent = stored === undefined || stored.refreshToken === dropped?.sentRefreshToken;
+  const tokens = isSpent ? (dropped?.record.tokens ?? stored ?? known?.tokens) : stored;
   if (tokens === undefined && revokeLate && replaced.unreadable !== undefined) throw notRevoked(replaced.unreadable);
   // Those of another client go to no server of ours (requirements S-044).
   return tokens && TokenSet.connectionIdOf(tokens) === entry.connection.connectionId ? tokens : undefined;

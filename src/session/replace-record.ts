@@ -5,6 +5,7 @@ import type { Replaceable } from "./guarded-store.ts";
 import { dropUnsaved } from "./save-tokens.ts";
 import type { SessionEngine } from "./session-engine.ts";
 import type { SessionEntry } from "./session-entry.ts";
+import type { UnsavedTokens } from "./unsaved-tokens.ts";
 
 /** Writers of the same session at the same moment that a login or a logout gives way to. */
 const MAX_CONFLICTS = 10;
@@ -13,7 +14,7 @@ const MAX_CONFLICTS = 10;
  * Writes over whatever is stored, readable or not, and over what others write meanwhile: a login and a logout win over
  * everything that a refresh may bring.
  *
- * @returns What lay there.
+ * @returns What lay there, and what waited to be saved.
  *
  * @throws {@link StoreError}
  */
@@ -21,7 +22,7 @@ export async function replaceRecord(
   engine: SessionEngine,
   entry: SessionEntry,
   make: (before: SessionRecord | undefined) => Omit<SessionRecord, "generation" | "intent">,
-): Promise<Pick<Replaceable, "record" | "unreadable">> {
+): Promise<Pick<Replaceable, "record" | "unreadable"> & { readonly dropped?: UnsavedTokens | undefined }> {
   for (let conflicts = 0; conflicts < MAX_CONFLICTS; conflicts++) {
     const found = await engine.store.readToReplace(entry.key);
     const { record: before, version: ifVersion } = found;
@@ -33,10 +34,11 @@ export async function replaceRecord(
     if (version === undefined) continue;
     // An answer that comes late lets go of nothing that came after it.
     if (isReplacedBy(record, entry.record)) return found;
+    const { unsaved: dropped } = entry;
     entry.trouble = undefined;
     dropUnsaved(engine, entry);
     engine.apply(entry, { record, version });
-    return found;
+    return { ...found, dropped };
   }
   throw new StoreError(
     "store_unavailable",

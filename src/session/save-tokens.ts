@@ -21,14 +21,14 @@ const SAVE_RETRY = { baseMs: 500, capMs: 30_000 } as const;
  * @returns `false` if others had written: what they wrote is what counts now.
  */
 export async function saveTokens(engine: SessionEngine, entry: SessionEntry, unsaved: UnsavedTokens): Promise<boolean> {
-  const { ifVersion: sentVersion } = unsaved;
+  const { generation } = unsaved.record;
   entry.unsaved = unsaved;
   try {
     return await trySave(engine, entry, unsaved);
   } catch (error) {
     noteFailure(engine, entry, unsaved, error);
     // A logout or a login in this process counts even while the store cannot be asked.
-    const isCurrent = entry.version === sentVersion;
+    const isCurrent = entry.generation < generation;
     if (isCurrent) engine.apply(entry, { record: unsaved.record, version: unsaved.ifVersion ?? "" });
     // After `close` nobody saves any more; this caller still gets what came.
     if (engine.ended) settle(engine, entry, unsaved);

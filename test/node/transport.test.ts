@@ -454,6 +454,32 @@ describe("nodeTransport", () => {
     for (const answer of unread) await expect(answer.text()).rejects.toThrow("nobody read it");
   });
 
+  it("R-55 close does not wait for an answer that stalls while nobody reads it", async () => {
+    const url = await serve(beginning);
+    const transport = nodeTransport();
+    const response = await transport(url);
+    await transport.close();
+    await expect(response.text()).rejects.toThrow("nobody read it");
+  });
+
+  it("R-20 TLS that does not come up is told as it is over the global fetch: nothing was sent, and trying again is no use", async () => {
+    const url = (await serve((_request, response) => response.end("plain"))).replace("http:", "https:");
+    for (const fetch of [globalThis.fetch, open()]) {
+      const error = await send(fetch, url).catch((thrown: unknown) => thrown);
+      expect(error).toMatchObject({ code: "network_error", ambiguous: false, retryable: false });
+    }
+  });
+
+  it.each([
+    ["HEAD of what is encoded", { method: "HEAD" }, 200, { "content-encoding": "gzip" }],
+    ["304 of what is encoded", {}, 304, { "content-encoding": "gzip" }],
+    ["an encoding without a name", {}, 200, { "content-encoding": "" }],
+    ["304 with a location, where redirects are errors", { redirect: "error" }, 304, { location: "/elsewhere" }],
+  ] as const)("takes %s, as the global fetch does", async (_name, init, status, headers) => {
+    const url = await serve((_request, response) => response.writeHead(status, headers).end());
+    for (const fetch of [globalThis.fetch, open()]) expect((await fetch(url, init)).status).toBe(status);
+  });
+
   it("close lets an answer that is read come to its end", async () => {
     const url = await serve((_request, response) => response.end(LARGE));
     const transport = open();
@@ -520,6 +546,43 @@ describe("its answers behave as a Response does", () => {
     const bounded = (await open()(url)) as BoundedResponse;
     await pause(50);
     expect((await bounded[READ_WITHIN]?.(LARGE.length))?.body.byteLength).toBe(LARGE.length);
+  });
+
+  it("what came before it is read comes in one piece, however small the pieces were", async () => {
+    const size = 10_000;
+    const url = await serve(({ socket }) => {
+      const chunks = "1\r\nx\r\n".repeat(size);
+      socket.write(`HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`);
+    });
+    const response = await open()(`${url}#part`);
+    expect(response.url).toBe(url);
+    await pause(500);
+    const { value } = (await response.body?.getReader().read()) ?? {};
+    expect(value).toHaveLength(size);
+  });
+
+  it("one that is cancelled while a reader waits for more takes no more", async () => {
+    const url = await serve((_request, response) => response.end(LARGE));
+    const uncaught: unknown[] = [];
+    const listener = (error: unknown): void => void uncaught.push(error);
+    const others = process.rawListeners("uncaughtException") as (() => void)[];
+    process.removeAllListeners("uncaughtException");
+    process.on("uncaughtException", listener);
+    const reader = (await open()(url)).body?.getReader();
+    await pause(100);
+    for (let isAnswered = true; isAnswered;) {
+      isAnswered = false;
+      const reading = reader?.read().then(() => (isAnswered = true));
+      for (let turn = 0; turn < 10 && !isAnswered; turn++) await Promise.resolve();
+      if (isAnswered) continue;
+      void reader?.cancel();
+      await reading;
+      break;
+    }
+    await pause(50);
+    process.off("uncaughtException", listener);
+    for (const other of others) process.on("uncaughtException", other);
+    expect(uncaught).toEqual([]);
   });
 
   it("a cancelled one lets its connection go", async () => {

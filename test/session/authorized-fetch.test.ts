@@ -520,6 +520,50 @@ describe("bodies", () => {
     expect(sent.map((one) => one.headers.get("x-request-id"))).toEqual(["1", "2"]);
   });
 
+  for (const [name, make, change] of [
+    ["a form", () => new URLSearchParams({ n: "1" }), (body: URLSearchParams) => body.set("n", "2")],
+    ["bytes", () => new Uint8Array([1, 2, 3]), (body: Uint8Array) => body.fill(9)],
+    ["a buffer", () => new Uint8Array([1, 2, 3]).buffer, (body: ArrayBuffer) => new Uint8Array(body).fill(9)],
+    [
+      "a form with files",
+      () => Object.assign(new FormData(), {}),
+      (body: FormData) => {
+        body.append("late", "1");
+      },
+    ],
+  ] as const) {
+    test(`R-04 ${name} is read at once, too, and repeated as it was`, async () => {
+      const { session, sent } = await openApi([refused, ok]);
+      const body = make();
+      const wanted = new Uint8Array(await new Response(body).arrayBuffer());
+      const response = session.fetch("/v1", { method: "POST", body });
+      (change as (value: typeof body) => unknown)(body);
+      expect((await response).status).toBe(200);
+      const withoutBoundary = (bytes: Uint8Array | undefined): string =>
+        new TextDecoder().decode(bytes).replaceAll(/-+formdata-[^\r]*/g, "");
+      expect(sent.map((one) => withoutBoundary(one.body))).toEqual([withoutBoundary(wanted), withoutBoundary(wanted)]);
+    });
+  }
+
+  test("a signal that is null takes that of a Request away, as on the platform", async () => {
+    const { session } = await openApi([ok]);
+    const request = new Request(`${API}/v1`, { signal: AbortSignal.abort() });
+    expect((await session.fetch(request, { signal: null })).status).toBe(200);
+  });
+
+  test("R-55 a warehouse that fails to judge an answer lets it go", async () => {
+    const { body, isCancelled } = stalledBody();
+    const isTokenRejected = (): never => {
+      throw new RangeError("not ours to judge");
+    };
+    const { session, clock } = await openApi([() => new Response(body, { status: 400 })], { isTokenRejected });
+    const response = follow(session.fetch("/v1"));
+    await clock.advance(5_000);
+    await response.promise;
+    expect(response.error).toBeInstanceOf(RangeError);
+    expect(isCancelled()).toBe(true);
+  });
+
   test("a Request without a body is repeated; init wins over it", async () => {
     const { session, sent } = await openApi([refused, ok]);
     const response = await session.fetch(new Request(`${API}/v1`), { method: "DELETE" });

@@ -1,6 +1,13 @@
 // Circuit, limit and budget of one endpoint: requirements.
 import { beforeEach, describe, expect, test } from "vitest";
-import { CircuitOpenError, RateLimitError, TokenEndpointError, TransportError } from "warehouse-oauth";
+import {
+  CircuitOpenError,
+  RateLimitError,
+  ReauthorizationRequiredError,
+  StoreError,
+  TokenEndpointError,
+  TransportError,
+} from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import type { ManualClock } from "warehouse-oauth/testing";
 import { EndpointGate } from "../../src/session/endpoint-gate.ts";
@@ -236,6 +243,42 @@ describe("R-34 circuit", () => {
     expect(() => places[4]?.takeTurn()).toThrow(CircuitOpenError);
     places[3]?.abandon();
     expect(places[4]?.takeTurn()).toBe(0);
+  });
+
+  test("whose obtain asks others is no probe, and opens it again by what it sends itself", async () => {
+    const gate = open();
+    await failTimes(gate, 10);
+    await clock.advance(60_000);
+    const askers = Array.from({ length: 6 }, () => ({}));
+    for (const asker of askers) gate.enterNow(asker)?.failed(new CircuitOpenError("of the one it asks", 1));
+    said.length = 0;
+    let sent = 0;
+    for (const asker of askers) {
+      try {
+        const place = gate.enterNow(asker);
+        place?.takeTurn();
+        sent += 1;
+        place?.failed(down());
+      } catch (error) {
+        expect(error).toBeInstanceOf(CircuitOpenError);
+      }
+    }
+    expect(sent).toBe(1);
+    expect(said).toEqual(["opened server_unavailable"]);
+  });
+
+  test.each([
+    ["a dead session that was only read", new ReauthorizationRequiredError("refresh_token_dead", "sign in")],
+    ["a store", new StoreError("store_unavailable", "down", "read")],
+  ])("R-34 an obtain that passes on the error of %s closes nothing, and opens nothing", async (_name, error) => {
+    const gate = open();
+    await failTimes(gate, 10);
+    await clock.advance(60_000);
+    said.length = 0;
+    (await ask(gate).granted).failed(error);
+    expect(said).toEqual([]);
+    (await ask(gate, { source: bob }).granted).succeeded(); // the probe is still to be had
+    expect(said).toEqual(["closed"]);
   });
 
   test("opens for all after ten failures, and throws at once", async () => {

@@ -464,3 +464,22 @@ describe("S-047 a logout while tokens of an earlier login wait to be saved", () 
     });
   }
 });
+
+test("S-047 what could not be saved while the tombstone was written is revoked, too", async () => {
+  const scene = await openRotating();
+  const answer = gate();
+  scene.fake.fail({ at: "token", kind: "hold", until: answer.until });
+  const refreshed = follow(scene.session.refresh());
+  await scene.clock.advance(0);
+  const burying = scene.store.hold("tombstone");
+  const revoked = follow(scene.session.revoke());
+  await scene.clock.advance(0);
+  await burying.reached;
+  scene.store.fail("tokens", 1);
+  answer.open();
+  await scene.clock.advance(0);
+  await refreshed.promise;
+  burying.open();
+  await run(scene.clock, revoked.promise);
+  expect(revokedTokens(scene)).toContain(await digest(String(scene.issued.at(-1)?.refresh_token)));
+});

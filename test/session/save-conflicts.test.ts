@@ -1,7 +1,10 @@
 // What can come between a save and its record: other writers, late tries, the end. DESIGN 6, requirements.
-import type { TokenManager, TokenSession, TokenStore } from "warehouse-oauth";
+import { TokenManager, memoryStore } from "warehouse-oauth";
+import type { TokenSession, TokenStore } from "warehouse-oauth";
+import { manualClock } from "warehouse-oauth/testing";
 import { describe, expect, test } from "vitest";
 import { fingerprintOf } from "../../src/session/record.ts";
+import { acmeServer, storeWith, success } from "./acme-room.ts";
 import { HOUR, follow, gate, holdingTimers, issuedAt, openScene, run } from "./scene.ts";
 import type { Outcome, Scene, SceneOptions } from "./scene.ts";
 
@@ -282,4 +285,48 @@ describe("tries to save that overtake each other (R-24, R-11)", () => {
     await scene.clock.advance(HOUR);
     expect(scene.store.steps).toHaveLength(asked);
   });
+});
+
+test("R-24 the store breaks after the list of due sessions was written: callers get what came, not what was refused", async () => {
+  const clock = manualClock();
+  const server = acmeServer(clock, {}, 3_600);
+  const inner = memoryStore({ clock });
+  const listed = gate();
+  const answered = gate();
+  let isDown = false;
+  const store = storeWith(
+    clock,
+    {
+      // Another process took it off the list.
+      read: async (key, options) => {
+        const found = await inner.read(key, options);
+        return found && { ...found, record: { value: found.record.value } };
+      },
+      write: async (key, record, options) => {
+        if (isDown) throw new Error("down");
+        await listed.until;
+        return inner.write(key, record, options);
+      },
+    },
+    inner,
+  );
+  await new TokenManager({ clock, store: storeWith(clock, {}, inner) }).save(
+    server.client,
+    { subject: "ada" },
+    server.tokens(),
+  );
+  const session = new TokenManager({ clock, store }).session(server.client, { subject: "ada" });
+  const rejected = await session.getAccessToken();
+  server.answer = async () => {
+    await answered.until;
+    return success("access-1");
+  };
+  const token = follow(session.getAccessToken({ rejected }));
+  await clock.advance(10);
+  listed.open();
+  await clock.advance(0);
+  isDown = true;
+  answered.open();
+  await clock.advance(10);
+  expect(token.value).toBe("access-1");
 });
