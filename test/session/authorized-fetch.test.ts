@@ -521,7 +521,13 @@ describe("bodies", () => {
   });
 
   for (const [name, make, change] of [
-    ["a form", () => new URLSearchParams({ n: "1" }), (body: URLSearchParams) => body.set("n", "2")],
+    [
+      "a form",
+      () => new URLSearchParams({ n: "1" }),
+      (body: URLSearchParams): void => {
+        body.set("n", "2");
+      },
+    ],
     ["bytes", () => new Uint8Array([1, 2, 3]), (body: Uint8Array) => body.fill(9)],
     ["a buffer", () => new Uint8Array([1, 2, 3]).buffer, (body: ArrayBuffer) => new Uint8Array(body).fill(9)],
     [

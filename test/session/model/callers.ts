@@ -90,7 +90,7 @@ export class Callers {
     const { pauses } = process;
     asked.then(
       (token) => {
-        if (logins === person.logins) seat.last = { token, logins };
+        if (logins === person.logins && person.replacing === 0) seat.last = { token, logins };
         const calm = server.issuedAt(token) >= this.#calmSince && process.pauses === pauses;
         if (calm && server.remainingMs(token) <= 0)
           model.violate(`${process.name} handed out ${token}, which had ended`);
@@ -130,8 +130,10 @@ export class Callers {
     options: SignalOptions | undefined,
   ): Promise<T | undefined> {
     person.logins += 1;
+    person.replacing += 1;
     const result = await this.#watch(instance, what, work, options, LONGEST_LOGIN_MS);
     person.logins += 1;
+    person.replacing -= 1;
     return result;
   }
 

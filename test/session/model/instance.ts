@@ -21,6 +21,8 @@ export interface Person {
   readonly subject: string;
   /** Logins and logouts begun or ended so far: what was known before one of them counts no more. */
   logins: number;
+  /** Logins and logouts that are under way. */
+  replacing: number;
   /** The refresh token that the last one got. */
   lastLogin: string | undefined;
 }

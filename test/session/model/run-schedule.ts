@@ -77,7 +77,12 @@ class Run {
     });
     this.#surroundings = { world, server, store, model };
     this.#atOnce = atOnce;
-    this.#people = SUBJECTS.slice(0, sessions).map((subject) => ({ subject, logins: 0, lastLogin: undefined }));
+    this.#people = SUBJECTS.slice(0, sessions).map((subject) => ({
+      subject,
+      logins: 0,
+      replacing: 0,
+      lastLogin: undefined,
+    }));
     this.#callers = new Callers(this.#surroundings);
     for (let index = 0; index < processes; index++) this.#instances.push(this.#start(0));
   }
