@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import { systemClock } from "../lib/clock.ts";
 
 /**
  * What is taken off a connection before anybody reads it, so that after a small answer the connection is free by itself.
@@ -87,9 +88,9 @@ export class AnswerBody {
   waitForNobody(): void {
     this.#mayWait = false;
     if (this.#bytes > this.#limitBytes) this.#stop();
-    setTimeout(() => {
+    systemClock.setTimer(() => {
       if (!this.#isRead) this.breakOff(letGo());
-    }, UNREAD_MS).unref();
+    }, UNREAD_MS);
   }
 
   #read(limitBytes: number, reader: () => void): void {
