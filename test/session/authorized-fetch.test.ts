@@ -531,8 +531,12 @@ describe("bodies", () => {
     ["bytes", () => new Uint8Array([1, 2, 3]), (body: Uint8Array) => body.fill(9)],
     ["a buffer", () => new Uint8Array([1, 2, 3]).buffer, (body: ArrayBuffer) => new Uint8Array(body).fill(9)],
     [
-      "a form with files",
-      () => Object.assign(new FormData(), {}),
+      "a form with a file",
+      () => {
+        const form = new FormData();
+        form.append("rows", new Blob(["1,2"]), "rows.csv");
+        return form;
+      },
       (body: FormData) => {
         body.append("late", "1");
       },

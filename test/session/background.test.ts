@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { TokenManager } from "warehouse-oauth";
 import { manualClock } from "warehouse-oauth/testing";
 import { acmeServer } from "./acme-room.ts";
-import { HOUR, follow, gate, openScene, run, issuedAt } from "./scene.ts";
+import { HOUR, follow, gate, openScene, run, issuedAt, signInGrace } from "./scene.ts";
 
 describe("stale tokens", () => {
   test("R-02 detached: the caller gets the token at once, the refresh goes on behind", async () => {
@@ -118,8 +118,7 @@ describe("stale tokens", () => {
 
   test("R-33 a caller that begins to wait promotes a refresh that sleeps in the line", async () => {
     const scene = await openScene({ manager: { concurrency: { atOnce: 1 } } });
-    const grace = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
-    const hers = await scene.manager.save(scene.client, { subject: "grace" }, grace);
+    const hers = await signInGrace(scene);
     await scene.clock.advance(HOUR - 400_000);
     const answer = gate();
     scene.fake.fail({ at: "token", kind: "hold", until: answer.until });

@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { heldUp } from "../lib/held-up-clock.ts";
 import type { HeldUpClock } from "../lib/held-up-clock.ts";
 import { thrownBy } from "./acme-room.ts";
-import { HOUR, follow, gate, openScene, run, issuedAt } from "./scene.ts";
+import { HOUR, follow, gate, openScene, run, issuedAt, signInGrace } from "./scene.ts";
 import type { Scene } from "./scene.ts";
 
 describe("answers that say no", () => {
@@ -71,8 +71,7 @@ describe("answers that say no", () => {
 
   test("R-51 R-31 one 429 pauses all sessions of the client", async () => {
     const scene = await openScene();
-    const grace = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
-    const hers = await scene.manager.save(scene.client, { subject: "grace" }, grace);
+    const hers = await signInGrace(scene);
     await scene.clock.advance(HOUR);
     scene.fake.fail({ at: "token", kind: "status", status: 429, retryAfter: "7" });
     const ada = follow(scene.session.getAccessToken());

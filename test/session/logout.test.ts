@@ -1,6 +1,6 @@
 import type { OAuthClient, TokenSet } from "warehouse-oauth";
 import { describe, expect, test } from "vitest";
-import { HOUR, follow, gate, issuedAt, openScene, run } from "./scene.ts";
+import { HOUR, follow, gate, issuedAt, openScene, run, signInGrace } from "./scene.ts";
 import type { Scene } from "./scene.ts";
 
 /** BigQuery has a revocation endpoint; this one rotates, too, so there is a late token to revoke. */
@@ -359,8 +359,7 @@ describe("R-73 another secret during a refresh", () => {
   /** Ada's refresh waits at the server, Grace's for the one place there is; then the secret is another one. */
   async function openChange(arm: (scene: Scene, until: Promise<void>) => void) {
     const scene = await openScene({ manager: { concurrency: { atOnce: 1 } } });
-    const login = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
-    const hers = await scene.manager.save(scene.client, { subject: "grace" }, login);
+    const hers = await signInGrace(scene);
     await scene.clock.advance(HOUR);
     const answer = gate();
     arm(scene, answer.until);

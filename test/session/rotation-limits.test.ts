@@ -15,6 +15,7 @@ import {
   refuseConnection,
   run,
   saveElsewhere,
+  signInGrace,
 } from "./scene.ts";
 import type { Outcome, Scene, SceneOptions } from "./scene.ts";
 
@@ -26,8 +27,7 @@ const count = (list: readonly string[], wanted: string): number => list.filter((
 /** Another session has the only place at the endpoint; ours stands in line behind it. */
 async function inLine(): Promise<{ readonly scene: Scene; readonly answer: () => Promise<void> }> {
   const scene = await openScene({ manager: { concurrency: { atOnce: 1 } } });
-  const grace = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
-  const hers = await scene.manager.save(scene.client, { subject: "grace" }, grace);
+  const hers = await signInGrace(scene);
   await scene.clock.advance(HOUR);
   const held = gate();
   scene.fake.fail({ at: "token", kind: "hold", until: held.until });
@@ -43,8 +43,7 @@ async function inLine(): Promise<{ readonly scene: Scene; readonly answer: () =>
 /** The endpoint asked for a pause, to which nothing is added; another session comes in its time. */
 async function paused(seconds: number, manager: SceneOptions["manager"] = {}): Promise<Scene> {
   const scene = await openScene({ manager: { random: () => 0, ...manager } });
-  const grace = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
-  const hers = await scene.manager.save(scene.client, { subject: "grace" }, grace);
+  const hers = await signInGrace(scene);
   await scene.clock.advance(HOUR - 400_000);
   scene.fake.fail({ at: "token", kind: "status", status: 429, retryAfter: String(seconds) });
   await hers.getAccessToken(); // refreshes behind its caller's back, and is told to wait
@@ -54,13 +53,10 @@ async function paused(seconds: number, manager: SceneOptions["manager"] = {}): P
 }
 
 /** Another session has the only place, and is told to wait for a minute when it is let go. */
-async function holdsThePlace(
-  afterMs: number,
-): Promise<{ readonly scene: Scene; readonly hers: ReturnType<typeof gate> }> {
+async function holdsThePlace(): Promise<{ readonly scene: Scene; readonly hers: ReturnType<typeof gate> }> {
   const scene = await openScene({ manager: { concurrency: { atOnce: 1 } } });
-  const grace = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
-  const session = await scene.manager.save(scene.client, { subject: "grace" }, grace);
-  await scene.clock.advance(afterMs);
+  const session = await signInGrace(scene);
+  await scene.clock.advance(HOUR - 400_000);
   const hers = gate();
   scene.answers.push(async () => {
     await hers.until;
@@ -240,7 +236,7 @@ describe("the line of an endpoint (R-33)", () => {
   });
 
   test("R-31 a pause that begins while nobody waits for those in the line is none of their failures either", async () => {
-    const { scene, hers } = await holdsThePlace(HOUR - 400_000);
+    const { scene, hers } = await holdsThePlace();
     await scene.session.getAccessToken(); // behind its caller's back, too: it stands in line
     await scene.clock.advance(1_000);
     hers.open();
@@ -296,7 +292,7 @@ describe("the line of an endpoint (R-33)", () => {
   });
 
   test("R-31 who begins to wait while it stands in line is told of the pause", async () => {
-    const { scene, hers } = await holdsThePlace(HOUR - 400_000);
+    const { scene, hers } = await holdsThePlace();
     await scene.session.getAccessToken();
     await scene.clock.advance(1_000);
     const refreshed = follow(scene.session.refresh());
@@ -387,8 +383,7 @@ describe("the turn to send (R-65)", () => {
   test("R-07 who is announced and waits for its turn holds the program until it is sent", async () => {
     const timers = holdingTimers();
     const scene = await openScene({ watch: timers.watch });
-    const grace = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
-    const hers = await scene.manager.save(scene.client, { subject: "grace" }, grace);
+    const hers = await signInGrace(scene);
     await scene.clock.advance(HOUR - 400_000);
     const announcing = scene.store.hold("intent");
     await scene.session.getAccessToken(); // both refresh behind their callers' backs

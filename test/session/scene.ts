@@ -158,6 +158,12 @@ export async function run<T>(
 
 export const HOUR = 3_600_000;
 
+/** Another session of the same client. */
+export async function signInGrace({ fake, client, manager }: Scene): Promise<TokenSession> {
+  const tokens = await fake.issueTokens({ client, subject: "grace" });
+  return manager.save(client, { subject: "grace" }, tokens);
+}
+
 /** What `fetch` says where nobody listens: nothing was sent. */
 export function refuseConnection(): never {
   const cause = Object.assign(new Error("nobody listens"), { code: "ECONNREFUSED" });
