@@ -200,7 +200,7 @@ export abstract class OAuthError extends Error {
   get oauthErrorDescription(): string | undefined {
     return descriptions.get(this);
   }
-  /** How long the server asked to wait. */
+  /** How long to wait, milliseconds, as the server or a limit of ours says. */
   declare readonly retryAfterMs: number | undefined;
   /** The request may have been processed although no answer came. */
   readonly ambiguous: boolean;

@@ -120,7 +120,7 @@ export interface WarehouseDefinition<in Login> {
   readonly issuerInCallback?: "always" | "sometimes" | "never";
   /** `aud` of client assertions. Default is the issuer. */
   readonly assertionAudience?: string;
-  /** Used when `expires_in` is missing. Absent means: unknown lifetime, refresh only on rejection. */
+  /** Used when `expires_in` is missing. Absent means: unknown lifetime; refreshed on rejection, and when used after an hour. */
   readonly accessTokenLifetimeMs?: number;
   /** How long a refresh token lives when the server does not say. Absent means: unknown. */
   readonly refreshTokenLifetimeMs?: number;

@@ -7,7 +7,7 @@ import type { PreparedRequest } from "./connections.ts";
 export interface NodeTransportOptions {
   /** Connections to one server at once; further requests wait for one. Default is 32. */
   readonly maxSockets?: number;
-  /** Certificates to trust beside nothing else, PEM; for a gateway with an authority of its own. Default is Node's list. */
+  /** The only certificates to trust, PEM; for a gateway with an authority of its own. Default is Node's list. */
   readonly ca?: string;
 }
 

@@ -21,7 +21,7 @@ export interface OneSessionEvent extends ConnectionEvent {
   readonly generation: number;
 }
 
-/** What happened. Carries no secret. `authorization_*` come from `./web`; free functions are silent. */
+/** What happened. Carries no secret. `authorization_*` are for a door that is not built yet; free functions are silent. */
 export type SessionEvent =
   | (ConnectionEvent & { readonly type: "authorization_started" | "authorization_completed" })
   | (ConnectionEvent & { readonly type: "authorization_failed"; readonly code: ErrorCode })

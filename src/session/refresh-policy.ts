@@ -7,8 +7,8 @@ export interface RefreshOptions {
   /** Without use for this long, proactive refresh stops. Default is 3 600 000. */
   readonly idleMs?: number;
   /**
-   * Refreshes idle sessions too, but only before the refresh token's own end and where that postpones it. Default is
-   * `false`.
+   * Refreshes idle sessions too, but only shortly before the refresh token's own end, where that is known and a refresh
+   * postpones it. Default is `false`.
    */
   readonly keepAlive?: boolean;
   /** Guard for one session. Default is 10, or twice what the lifetime explains. */

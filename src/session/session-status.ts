@@ -24,7 +24,10 @@ export type SessionStatus =
       readonly generation: number;
     }
   | {
-      /** `degraded`: the last refresh failed, the token may still be good, more tries follow. */
+      /**
+       * `degraded`: the last refresh failed, the token may still be good. It is tried again at the next use, and by
+       * itself where `nextRefreshAt` is there.
+       */
       readonly state: "active" | "refreshing" | "degraded";
       /** Why `degraded`. */
       readonly cause: ErrorCode | undefined;
@@ -36,7 +39,7 @@ export type SessionStatus =
       readonly absoluteExpiresAt: number | undefined;
       /** What was granted. */
       readonly grantedScopes: readonly string[];
-      /** What this client asks for and was not granted. */
+      /** What the client asks for and was not granted; of several with one registration, the newest. */
       readonly missingScopes: readonly string[];
       /** How often the tokens were replaced. */
       readonly generation: number;

@@ -30,7 +30,7 @@ export interface TokenStore {
   readonly capabilities: {
     /** `ifVersion` is honoured atomically. */
     readonly compareAndSet: boolean;
-    /** Survives the process. */
+    /** Survives the process, and other processes may write to it. */
     readonly durable: boolean;
   };
   /** Reads a record and the version it has; `undefined` if there is none. */
@@ -52,8 +52,8 @@ export interface TokenStore {
   /** Tries once, without waiting; `undefined` if somebody holds it. A store without this method has no lease. */
   lease?(key: string, options: SignalOptions & { readonly ttlMs: number }): Promise<Lease | undefined>;
   /**
-   * Keys whose `dueAt` is before `before`, earliest first, at most `limit`. A store without it is not refreshed before
-   * use.
+   * Keys whose `dueAt` is before `before`, earliest first, at most `limit`. Without it, sessions that a process left
+   * which is gone are refreshed when they are used.
    */
   due?(
     options: SignalOptions & { readonly before: number; readonly limit: number },

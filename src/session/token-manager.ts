@@ -125,7 +125,8 @@ export class TokenManager {
   }
 
   /**
-   * Saves the tokens of a login; replaces what was there. An abort is heard by the caller only: they are saved all the same.
+   * Saves the tokens of a login; replaces what was there. An abort before the call saves nothing; later it is heard by
+   * the caller only, and they are saved all the same.
    *
    * @throws `StoreError`; {@link ConfigurationError} `store_incapable`, `tokens_invalid` (of another client).
    */
@@ -171,9 +172,11 @@ export class TokenManager {
   }
 
   /**
-   * Refreshes by key if it is due: the body of a queue's job. Errors as `TokenSession.getAccessToken`.
+   * Refreshes by key if it is due: the body of a queue's job. Errors as `TokenSession.getAccessToken`, also while the
+   * token is good.
    *
-   * @throws {@link ConfigurationError} `client_unresolved` for a key that nobody here has a client for.
+   * @throws {@link ConfigurationError} `client_unresolved` for a key that nobody here has a client for, `config_invalid`
+   * for a text that is no key. TypeError `invalid_argument` for what is no text.
    */
   async refresh(key: string, options?: SignalOptions): Promise<SessionStatus> {
     this.#engine.assertOpen();
@@ -201,7 +204,10 @@ export class TokenManager {
     return statusOf(this.#engine, entry);
   }
 
-  /** Starts proactive refresh, for stored sessions too where the store has `due`. Does not keep the process alive. */
+  /**
+   * Starts proactive refresh; of sessions that only the store knows, too, where it is durable and has `due`, and
+   * `resolveClient` is given. Does not keep the process alive.
+   */
   start(): void {
     this.#engine.assertOpen();
     this.#engine.scheduler.start();

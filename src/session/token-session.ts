@@ -97,9 +97,12 @@ export class TokenSession implements TokenSource {
    * `fetch` with the token attached. A path is resolved against the warehouse; another origin is `endpoint_not_allowed`.
    * A refused token is replaced and the request repeated once. A body that is a stream cannot be sent twice: then the
    * refusal itself is the answer, and the next request has the new token. That of a Request is one, whatever it was made
-   * from; it is sent without its length.
+   * from; it is sent without its length. Redirects of GET and HEAD are followed to the warehouse's own origins, five at
+   * most; any other is the answer.
    *
    * @throws as {@link TokenSession.getAccessToken}, and whatever `fetch` throws. Not for HTTP errors.
+   * {@link ConfigurationError} `endpoint_not_allowed`, `config_invalid` for what is no address of the warehouse;
+   * `invalid_argument` for what is no address at all.
    */
   fetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
     const context = {
@@ -111,7 +114,7 @@ export class TokenSession implements TokenSource {
     return fetchAuthorized(context, input, init);
   }
 
-  /** Refreshes now, whatever the token's age. Errors as {@link TokenSession.getAccessToken}. */
+  /** Refreshes now, whatever the token's age. Errors as {@link TokenSession.getAccessToken}, also while the token is good. */
   async refresh(options?: SignalOptions): Promise<void> {
     options?.signal?.throwIfAborted();
     const entry = await this.#readToUse(options?.signal);
@@ -120,7 +123,7 @@ export class TokenSession implements TokenSource {
 
   /**
    * Deletes here first, then revokes at the server. A refresh in the air cannot bring it back: what it brings is
-   * revoked, too.
+   * revoked, too. An abort before the call begins nothing; later it is heard by the caller only, and the work goes on.
    *
    * @throws `StoreError` if the store cannot be written: then nothing was revoked at the server, either. `unknown_key`
    * and `decrypt_failed` if what lay there cannot be opened: then it is gone here, and lives on at the server.
@@ -130,7 +133,10 @@ export class TokenSession implements TokenSource {
     return this.#engine.finish(revokeSession(this.#engine, this.#use()), options?.signal);
   }
 
-  /** Deletes here only. At BigQuery, `revoke` would end every grant of the user to your project. */
+  /**
+   * Deletes here only. At BigQuery, `revoke` would end every grant of the user to your project. Aborts as in
+   * {@link TokenSession.revoke}.
+   */
   async forget(options?: SignalOptions): Promise<void> {
     options?.signal?.throwIfAborted();
     return this.#engine.finish(forgetSession(this.#engine, this.#use()), options?.signal);

@@ -24,7 +24,7 @@ export interface ActionContext {
   readonly watch: SessionWatch;
 }
 
-/** More than the tries of one waiting caller, so that the failure is seen; then it is over. */
+/** Fewer than the tries of one waiting caller, who gets a token all the same: the failure is seen where nobody waits. */
 const FAILURES = 3;
 
 /** Callers at the same moment: a busy page of reports. */

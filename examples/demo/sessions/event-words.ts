@@ -23,10 +23,7 @@ export function describeEvent(event: SessionEvent): { readonly text: string; rea
         tone: "warn",
       };
     case "refresh_failed":
-      // Only a dead grant ends the trying.
-      return event.code === "reauthorization_required"
-        ? { text: `${event.code}, after ${ms(event.durationMs)}; nothing more is sent`, tone: "bad" }
-        : { text: `${event.code}, after ${ms(event.durationMs)}; tries go on`, tone: "warn" };
+      return { text: `${event.code}, after ${ms(event.durationMs)}; tries go on`, tone: "warn" };
     case "refresh_conflict":
       return { text: "another process wrote first", tone: "warn" };
     case "token_rejected":
