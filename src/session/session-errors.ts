@@ -25,11 +25,12 @@ export function reauthorizationError(cause: ReauthorizationCause): Reauthorizati
 }
 
 /** The error of a logout that could not read what it wrote over. */
-export function notRevoked({ code, operation }: StoreError): StoreError {
+export function notRevoked({ code, operation, action }: StoreError): StoreError {
   return new StoreError(
     code,
     "signed out here, but the record could not be opened: its refresh token lives on at the warehouse and is to be ended there",
     operation,
+    { action },
   );
 }
 

@@ -275,7 +275,7 @@ describe("a manager on a store that cannot be opened", () => {
     return { key, server };
   }
 
-  test.each<[string, string, (key: string) => Promise<TokenStore>]>([
+  const UNREADABLE: readonly (readonly [string, string, (key: string) => Promise<TokenStore>])[] = [
     ["the key was removed", "unknown_key", () => Promise.resolve(encryptedStore(inner, { keys: keyRing([NEW]) }))],
     [
       "the record is somebody else's",
@@ -287,28 +287,50 @@ describe("a manager on a store that cannot be opened", () => {
         return store;
       },
     ],
-  ])("S-077 %s: %s says sign in again, a login replaces it, and so does a logout", async (_, code, breakIt) => {
-    const clock = manualClock();
-    const { key, server } = await signIn(clock);
-    const broken = await breakIt(key);
-    const manager = new TokenManager({ clock, store: broken });
-    const session = manager.session(server.client, ADA);
-    if (code === "unknown_key") expect(await session.status()).toMatchObject({ cause: "key_removed" });
-    else expect(await thrownBy(() => session.status())).toMatchObject({ code });
-    for (const ask of [() => session.getAccessToken(), () => session.refresh()]) {
-      expect(await thrownBy(ask)).toMatchObject({ name: "StoreError", code, action: "reauthorize", retryable: false });
-    }
-    expect(session.peek()).toBeUndefined();
-    expect(server.calls).toEqual([]);
+  ];
 
-    await manager.save(server.client, ADA, server.tokens({ accessToken: "new" }));
-    expect(await session.getAccessToken()).toBe("new");
-    expect(await session.status()).toMatchObject({ state: "active" });
-    await change(key, (value) => value.slice(1));
-    const other = new TokenManager({ clock, store: broken }).session(server.client, ADA);
-    await other.forget();
-    expect(await other.status()).toEqual({ state: "revoked" });
-  });
+  test.each(UNREADABLE)(
+    "S-077 %s: %s says sign in again, a login replaces it, and so does a logout",
+    async (_, code, breakIt) => {
+      const clock = manualClock();
+      const { key, server } = await signIn(clock);
+      const broken = await breakIt(key);
+      const manager = new TokenManager({ clock, store: broken });
+      const session = manager.session(server.client, ADA);
+      if (code === "unknown_key") expect(await session.status()).toMatchObject({ cause: "key_removed" });
+      else expect(await thrownBy(() => session.status())).toMatchObject({ code });
+      for (const ask of [() => session.getAccessToken(), () => session.refresh()]) {
+        expect(await thrownBy(ask)).toMatchObject({
+          name: "StoreError",
+          code,
+          action: "reauthorize",
+          retryable: false,
+        });
+      }
+      expect(session.peek()).toBeUndefined();
+      expect(server.calls).toEqual([]);
+
+      await manager.save(server.client, ADA, server.tokens({ accessToken: "new" }));
+      expect(await session.getAccessToken()).toBe("new");
+      expect(await session.status()).toMatchObject({ state: "active" });
+      await change(key, (value) => value.slice(1));
+      const other = new TokenManager({ clock, store: broken }).session(server.client, ADA);
+      await other.forget();
+      expect(await other.status()).toEqual({ state: "revoked" });
+    },
+  );
+
+  test.each(UNREADABLE)(
+    "S-077 %s: %s is also what a logout says that could not revoke at the warehouse",
+    async (_, code, breakIt) => {
+      const clock = manualClock();
+      const { key, server } = await signIn(clock);
+      const session = new TokenManager({ clock, store: await breakIt(key) }).session(server.client, ADA);
+      expect(await thrownBy(() => session.revoke())).toMatchObject({ name: "StoreError", code, action: "reauthorize" });
+      expect(await session.status()).toEqual({ state: "revoked" });
+      expect(server.calls).toEqual([]);
+    },
+  );
 
   test("tokens in memory are served while they are good, whatever happens to the keys", async () => {
     const clock = manualClock();
