@@ -8,7 +8,10 @@ export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promi
 
 /** A signal and nothing else: the last argument of functions that have no other option. */
 export interface SignalOptions {
-  /** Aborts this call; its reason is rethrown untouched. A shared refresh goes on for the others, and so does what must not be half done. */
+  /**
+   * Aborts this call; its reason is rethrown untouched. A shared refresh goes on for the others, and so does what must not
+   * be half done.
+   */
   readonly signal?: AbortSignal;
 }
 

@@ -44,7 +44,7 @@ const WHAT: Partial<Readonly<Record<ErrorCode, readonly [title: string, what: st
   ],
   server_unavailable: [
     "The token endpoint is not well",
-    "It answered with a status that passes, such as 503. After a 503 the refresh token was not used up: the tokens are still yours, and nobody has to sign in again because of it.",
+    "It answered with a status that passes. A 503 uses no refresh token up: the tokens are still yours, and nobody has to sign in again because of it.",
   ],
   rate_limited: ["Too many requests", "The warehouse asks to wait. The tokens are still good."],
   network_error: ["The warehouse cannot be reached", "No answer came from it."],
