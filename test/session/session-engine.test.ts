@@ -6,7 +6,7 @@ import { DEFAULT_RETRY } from "../../src/session/retry.ts";
 import { SessionEngine } from "../../src/session/session-engine.ts";
 import { manualClock } from "warehouse-oauth/testing";
 import { acmeServer, refused, storeWith } from "./acme-room.ts";
-import { HOUR, follow, gate, openScene, run, saveElsewhere } from "./scene.ts";
+import { HOUR, follow, gate, openScene, run, saveElsewhere, signInGrace } from "./scene.ts";
 
 const count = (list: readonly string[], wanted: string): number => list.filter((item) => item === wanted).length;
 
@@ -241,8 +241,7 @@ describe("the end (R-11)", () => {
 
   test("R-11 one that was sent and one that waits: the first is saved, the second is told", async () => {
     const scene = await openScene();
-    const grace = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
-    const hers = await scene.manager.save(scene.client, { subject: "grace" }, grace);
+    const hers = await signInGrace(scene);
     await scene.clock.advance(HOUR);
     const answer = gate();
     scene.fake.fail({ at: "token", kind: "hold", until: answer.until });

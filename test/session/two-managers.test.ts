@@ -1,7 +1,7 @@
 import type { TokenStore } from "warehouse-oauth";
 import { describe, expect, test } from "vitest";
 import { withoutCoordination } from "./gate-store.ts";
-import { HOUR, follow, gate, openScene, run, issuedAt } from "./scene.ts";
+import { HOUR, follow, gate, issuedAt, openScene, run, signInGrace } from "./scene.ts";
 
 /** The store as a process sees it that can die: from then on nothing it asks for is done, and nothing is answered. */
 function mortalStore(store: TokenStore): { readonly store: TokenStore; kill(): void } {
@@ -181,8 +181,7 @@ describe("two managers on one store are two processes", () => {
 
   test("S-079 two users at one client refresh at once, each gets their own", async () => {
     const scene = await openScene();
-    const grace = await scene.fake.issueTokens({ client: scene.client, subject: "grace" });
-    const hers = await scene.manager.save(scene.client, { subject: "grace" }, grace);
+    const hers = await signInGrace(scene);
     await scene.clock.advance(HOUR);
     const both = await run(scene.clock, Promise.all([scene.session.getAccessToken(), hers.getAccessToken()]));
     expect(new Set(both.value).size).toBe(2);
